@@ -1,0 +1,16 @@
+//! Bytes at rest: labels and matchers, chunk codecs, the TSDB index, blocks, the side-index and the bucket.
+//!
+//! Everything that holds series implements [`Store`]; what it hands out are Arrow record batches of the
+//! [`schema::series_schema`]. This crate knows no PromQL, no plan, no HTTP and no protobuf, and builds
+//! without DataFusion.
+
+pub mod chunk;
+mod clock;
+mod error;
+pub mod model;
+pub mod schema;
+pub mod store;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{Error, Result};
+pub use store::Store;

@@ -1,0 +1,24 @@
+//! The field's own types: labels, matchers, times, samples, histograms, tenants.
+//!
+//! The only part of storage that promql sees. No I/O.
+
+mod block_id;
+mod budget;
+mod external_labels;
+mod histogram;
+pub mod label_key;
+mod labels;
+mod matcher;
+mod sample;
+mod tenant;
+mod time;
+
+pub use block_id::BlockId;
+pub use budget::{Budget, BudgetExceeded, Reservation, UnlimitedBudget};
+pub use external_labels::ExternalLabels;
+pub use histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
+pub use labels::{Labels, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use sample::{STALE_NAN_BITS, SampleBuffer, is_stale_nan, stale_nan};
+pub use tenant::TenantScope;
+pub use time::{TimeInterval, TimeRange, Timestamp};

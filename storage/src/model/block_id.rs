@@ -1,0 +1,46 @@
+//! The name of a block.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ulid::Ulid;
+
+/// A block's ULID, checked, so that it is safe as a path segment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockId(Ulid);
+
+impl BlockId {
+    /// Wraps a ULID.
+    #[must_use]
+    pub const fn new(ulid: Ulid) -> Self {
+        Self(ulid)
+    }
+
+    /// When the block was made, in milliseconds since the epoch, as its name tells.
+    #[must_use]
+    pub fn timestamp_ms(&self) -> u64 {
+        self.0.timestamp_ms()
+    }
+}
+
+impl FromStr for BlockId {
+    type Err = ulid::DecodeError;
+
+    /// Accepts just the canonical upper-case spelling: anything else is not a block's folder.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ulid = Ulid::from_string(text)?;
+        if ulid.to_string() == text { Ok(Self(ulid)) } else { Err(ulid::DecodeError::InvalidChar) }
+    }
+}
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}

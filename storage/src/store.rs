@@ -1,0 +1,97 @@
+//! One trait for everything that holds series.
+//!
+//! ```text
+//! SeriesRequest ──> Store::series ──> SeriesSet { parts, warnings }
+//!                                        │ one part a block, head or peer
+//!                                        └─> SeriesPart::stream(KeyRange) ──> series batches, by final labels
+//! ```
+//!
+//! [`Store::series`] selects: it evaluates the matchers, joins external labels, drops replica labels and sorts
+//! the surviving keys, but fetches no chunk. The part that comes back remembers the selection, so that several
+//! partitions can stream disjoint [`KeyRange`]s of it without selecting again. Merging parts is the caller's.
+
+mod request;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::error::Result;
+use crate::model::{ExternalLabels, TimeInterval};
+
+pub use request::{Aggregate, KeyRange, LabelRequest, SeriesRequest};
+
+/// Batches of [`series_schema`](crate::schema::series_schema), sorted by `labels`.
+pub type SeriesStream = BoxStream<'static, Result<RecordBatch>>;
+
+/// Anything that holds series: a block, a folder of blocks, a bucket, a head, a peer.
+#[async_trait]
+pub trait Store: Send + Sync + Debug {
+    /// What this store covers.
+    fn info(&self) -> StoreInfo;
+
+    /// Selects the series that the request asks for.
+    ///
+    /// # Errors
+    /// Where the request is invalid or nothing at all can be answered; a store that can answer in part does so
+    /// and says in `warnings` what is missing.
+    async fn series(&self, request: SeriesRequest) -> Result<SeriesSet>;
+
+    /// The label names of the series that the request asks for, sorted, without duplicates.
+    ///
+    /// # Errors
+    /// As [`series`](Self::series).
+    async fn label_names(&self, request: LabelRequest) -> Result<LabelSet>;
+
+    /// The values of label `name` in the series that the request asks for, sorted, without duplicates.
+    ///
+    /// # Errors
+    /// As [`series`](Self::series).
+    async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet>;
+}
+
+/// The selected series of one block, head or peer.
+pub trait SeriesPart: Send + Sync + Debug {
+    /// What stands behind it, for EXPLAIN and messages: a ULID, `head`, an address.
+    fn name(&self) -> String;
+
+    /// How many series are selected.
+    fn series_count(&self) -> usize;
+
+    /// Keys that cut the selection into at most `n` ranges of about equal work, ascending, at most `n - 1` of them.
+    fn split_points(&self, n: usize) -> Vec<String>;
+
+    /// The selected series whose final key lies in `range`, sorted by it. Lazy: nothing is fetched before the
+    /// first poll, and what is under way stops when the stream is dropped.
+    fn stream(&self, range: KeyRange) -> SeriesStream;
+}
+
+/// What [`Store::series`] found.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesSet {
+    /// One a block, head or peer that has a selected series, ordered by the time that they cover.
+    pub parts: Vec<Arc<dyn SeriesPart>>,
+    /// What could not be answered, for the client to see.
+    pub warnings: Vec<String>,
+}
+
+/// Label names or values, and what could not be answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelSet {
+    /// Sorted, distinct.
+    pub values: Vec<String>,
+    /// What could not be answered, for the client to see.
+    pub warnings: Vec<String>,
+}
+
+/// What a store covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreInfo {
+    /// The distinct external label sets of its parts.
+    pub external_labels: Vec<ExternalLabels>,
+    /// From its first to its last sample; empty where it has none.
+    pub interval: TimeInterval,
+}
