@@ -6,11 +6,16 @@
 //! ```
 
 mod annotations;
+mod concat;
 mod context;
 mod error;
 pub mod kernel;
+mod operator;
+mod scalar;
 pub mod vector;
 
 pub use annotations::AnnotationSink;
+pub use concat::ConcatExec;
 pub use context::{QueryContext, SampleLimit};
 pub use error::{Error, Result};
+pub use scalar::ScalarInput;

@@ -1,0 +1,79 @@
+//! Scalar arguments of operators: constants, or plans that are run once before the operator's first row.
+
+use std::sync::Arc;
+
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use tokio::sync::OnceCell;
+
+use crate::error::{Error, Result};
+use crate::kernel::ScalarArg;
+use crate::operator::{collect, reservation};
+use crate::vector::VectorColumns;
+
+/// Where an operator gets a scalar from.
+#[derive(Debug, Clone)]
+pub enum ScalarInput {
+    /// Known when the query is planned.
+    Constant(f64),
+    /// A plan of one partition that puts out one row: a child of the operator.
+    Plan {
+        /// The plan.
+        plan: Arc<dyn ExecutionPlan>,
+        /// What it came to; shared by the partitions of the operator, so that it runs once.
+        value: Arc<OnceCell<ScalarArg>>,
+    },
+}
+
+impl ScalarInput {
+    /// A scalar that `plan` computes.
+    #[must_use]
+    pub fn plan(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self::Plan { plan, value: Arc::new(OnceCell::new()) }
+    }
+
+    /// The child that this is, if it is one.
+    #[must_use]
+    pub fn child(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        match self {
+            Self::Constant(_) => None,
+            Self::Plan { plan, .. } => Some(plan),
+        }
+    }
+
+    /// The same with its child replaced by the next of `children`, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where `children` has run out.
+    pub fn with_child(&self, children: &mut impl Iterator<Item = Arc<dyn ExecutionPlan>>) -> Result<Self> {
+        match self {
+            Self::Constant(value) => Ok(Self::Constant(*value)),
+            Self::Plan { .. } => children
+                .next()
+                .map(Self::plan)
+                .ok_or_else(|| Error::Internal("an operator was given too few inputs".to_owned())),
+        }
+    }
+
+    /// The scalar at every step.
+    ///
+    /// # Errors
+    /// What the plan fails with.
+    pub async fn resolve(&self, context: &Arc<TaskContext>) -> Result<ScalarArg> {
+        match self {
+            Self::Constant(value) => Ok(ScalarArg::Constant(*value)),
+            Self::Plan { plan, value } => value.get_or_try_init(|| run(plan, Arc::clone(context))).await.cloned(),
+        }
+    }
+}
+
+async fn run(plan: &Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<ScalarArg> {
+    let memory = reservation("scalar", &context);
+    let batches = collect(plan, context, &memory).await?;
+    let missing = || Error::Internal(format!("{} put out no scalar", plan.name()));
+    let columns = VectorColumns::try_new(batches.first().ok_or_else(missing)?)?;
+    if columns.is_empty() {
+        return Err(missing());
+    }
+    Ok(ScalarArg::Steps(columns.row(0).values.into()))
+}
