@@ -6,6 +6,7 @@
 //! ```
 
 mod annotations;
+mod answer;
 mod concat;
 mod context;
 mod error;
@@ -15,6 +16,7 @@ mod scalar;
 pub mod vector;
 
 pub use annotations::AnnotationSink;
+pub use answer::{Answer, QueryRequest, QueryStats, QueryTime, Value};
 pub use concat::ConcatExec;
 pub use context::{QueryContext, SampleLimit};
 pub use error::{Error, Result};
