@@ -16,7 +16,10 @@ mod time;
 pub use block_id::BlockId;
 pub use budget::{Budget, BudgetExceeded, Reservation, UnlimitedBudget};
 pub use external_labels::ExternalLabels;
-pub use histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
+pub use histogram::{
+    Bucket, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram, HistogramError,
+    MAX_EXPONENTIAL_SCHEMA, MIN_EXPONENTIAL_SCHEMA, Span, exp2, is_exponential_schema, kahan_add, log2,
+};
 pub use labels::{Labels, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use sample::{STALE_NAN_BITS, SampleBuffer, is_stale_nan, stale_nan};

@@ -1,4 +1,27 @@
 //! Native histograms: exponential buckets, or custom ones.
+//!
+//! What queries compute on is [`FloatHistogram`]; [`Histogram`] is only what is scraped and stored. All behaviour, up
+//! to the rounding of sums, is that of Prometheus 3.14. Corrupt histograms give wrong numbers, never a panic.
+
+mod arithmetic;
+mod bounds;
+mod buckets;
+mod compact;
+mod custom;
+mod error;
+mod kahan;
+mod log_scale;
+mod reset;
+mod spans;
+mod validate;
+mod zero;
+
+pub use arithmetic::Combined;
+pub use bounds::{MAX_EXPONENTIAL_SCHEMA, MIN_EXPONENTIAL_SCHEMA, is_exponential_schema};
+pub use buckets::Bucket;
+pub use error::HistogramError;
+pub use kahan::kahan_add;
+pub use log_scale::{exp2, log2};
 
 /// The schema that marks custom bucket bounds.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
@@ -86,6 +109,29 @@ impl FloatHistogram {
     #[must_use]
     pub fn uses_custom_buckets(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA
+    }
+
+    /// Whether both say the same, bit for bit in counts, populations and sum; hints do not matter.
+    #[must_use]
+    pub fn equals(&self, other: &Self) -> bool {
+        let same_bits = |a: &[f64], b: &[f64]| a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits()));
+        self.schema == other.schema
+            && same_bits(&[self.count, self.sum, self.zero_count], &[other.count, other.sum, other.zero_count])
+            && self.zero_threshold == other.zero_threshold
+            && !custom::bounds_differ(self, other)
+            && spans::same_layout(&self.negative_spans, &other.negative_spans)
+            && spans::same_layout(&self.positive_spans, &other.positive_spans)
+            && same_bits(&self.negative_buckets, &other.negative_buckets)
+            && same_bits(&self.positive_buckets, &other.positive_buckets)
+    }
+
+    /// How many float samples this histogram counts for in Prometheus's limit on samples of a query: its size there,
+    /// 168 bytes and 8 for each span, bucket and bound, and a timestamp, in units of 16 bytes.
+    #[must_use]
+    pub fn size_in_samples(&self) -> usize {
+        let spans = self.positive_spans.len() + self.negative_spans.len();
+        let values = self.positive_buckets.len() + self.negative_buckets.len() + self.custom_values.len();
+        (168 + (spans + values) * 8 + 8) / 16
     }
 
     /// Bytes that this histogram holds, for memory accounting.
