@@ -61,6 +61,13 @@ impl SampleBuffer {
         self.histograms.clear();
     }
 
+    /// Forgets the samples from index `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.timestamps.truncate(len);
+        self.floats.truncate(len);
+        while self.histograms.pop_if(|(index, _)| *index as usize >= len).is_some() {}
+    }
+
     /// Appends a float sample; the caller keeps time ascending.
     pub fn push_float(&mut self, t: Timestamp, value: f64) {
         self.timestamps.push(t);

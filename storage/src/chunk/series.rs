@@ -1,0 +1,126 @@
+//! A whole series to chunks.
+
+use super::fit::PushOutcome;
+use super::{ChunkError, Encoding, FloatHistogramEncoder, XorEncoder};
+use crate::model::{CounterResetHint, FloatHistogram, SampleBuffer, Timestamp, is_stale_nan};
+
+/// Samples in a chunk that is cut for its size, as Prometheus does it.
+pub const SAMPLES_PER_CHUNK: usize = 120;
+
+/// A finished chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedChunk {
+    /// Time of the first sample.
+    pub mint: Timestamp,
+    /// Time of the last sample.
+    pub maxt: Timestamp,
+    /// How `data` is packed.
+    pub encoding: Encoding,
+    /// The payload.
+    pub data: Vec<u8>,
+    /// Number of samples.
+    pub samples: usize,
+}
+
+/// Packs all samples, in XOR and float histogram chunks of at most `samples_per_chunk` samples (0 counts as 1).
+///
+/// Chunks are also cut between floats and histograms, and where a histogram does not fit the open chunk
+/// ([`FloatHistogramEncoder::push`]). A staleness marker goes with the sample before it.
+///
+/// # Errors
+/// [`ChunkError`] where a histogram's spans and buckets contradict each other.
+pub fn encode_series(samples: &SampleBuffer, samples_per_chunk: usize) -> Result<Vec<EncodedChunk>, ChunkError> {
+    let limit = samples_per_chunk.clamp(1, usize::from(u16::MAX));
+    let mut chunks = Chunks { done: Vec::new(), open: None, limit };
+    let mut histograms = samples.histograms.iter().peekable();
+    for (i, (t, value)) in samples.timestamps.iter().zip(&samples.floats).enumerate() {
+        match histograms.next_if(|(index, _)| *index as usize == i) {
+            Some((_, histogram)) => chunks.push_histogram(*t, histogram)?,
+            None => chunks.push_float(*t, *value)?,
+        }
+    }
+    chunks.cut();
+    Ok(chunks.done)
+}
+
+/// The chunks so far.
+struct Chunks {
+    done: Vec<EncodedChunk>,
+    open: Option<Open>,
+    limit: usize,
+}
+
+/// The chunk being filled, and the times of its first and last sample.
+struct Open {
+    mint: Timestamp,
+    maxt: Timestamp,
+    encoder: Encoder,
+}
+
+enum Encoder {
+    Floats(XorEncoder),
+    Histograms(FloatHistogramEncoder),
+}
+
+impl Encoder {
+    fn len(&self) -> usize {
+        match self {
+            Self::Floats(encoder) => encoder.len(),
+            Self::Histograms(encoder) => encoder.len(),
+        }
+    }
+}
+
+impl Chunks {
+    fn push_float(&mut self, t: Timestamp, value: f64) -> Result<(), ChunkError> {
+        match &mut self.open {
+            Some(Open { encoder: Encoder::Histograms(encoder), .. }) if is_stale_nan(value) => {
+                let counter_reset_hint =
+                    if encoder.is_gauge() { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+                return self
+                    .push_histogram(t, &FloatHistogram { counter_reset_hint, sum: value, ..Default::default() });
+            }
+            Some(open @ Open { encoder: Encoder::Floats(_), .. }) if open.encoder.len() < self.limit => {
+                open.maxt = t;
+                if let Encoder::Floats(encoder) = &mut open.encoder {
+                    encoder.push(t, value);
+                }
+            }
+            _ => {
+                self.cut();
+                let mut encoder = XorEncoder::new();
+                encoder.push(t, value);
+                self.open = Some(Open { mint: t, maxt: t, encoder: Encoder::Floats(encoder) });
+            }
+        }
+        Ok(())
+    }
+
+    fn push_histogram(&mut self, t: Timestamp, histogram: &FloatHistogram) -> Result<(), ChunkError> {
+        let mut next = FloatHistogramEncoder::new();
+        if let Some(Open { maxt, encoder: Encoder::Histograms(encoder), .. }) = &mut self.open {
+            if encoder.len() < self.limit && encoder.push(t, histogram)? == PushOutcome::Appended {
+                *maxt = t;
+                return Ok(());
+            }
+            next = encoder.successor(histogram);
+        }
+        self.cut();
+        let outcome = next.push(t, histogram)?;
+        debug_assert_eq!(outcome, PushOutcome::Appended, "an empty chunk takes any histogram");
+        self.open = Some(Open { mint: t, maxt: t, encoder: Encoder::Histograms(next) });
+        Ok(())
+    }
+
+    /// Finishes the open chunk.
+    fn cut(&mut self) {
+        if let Some(Open { mint, maxt, encoder }) = self.open.take() {
+            let samples = encoder.len();
+            let (encoding, data) = match encoder {
+                Encoder::Floats(encoder) => (Encoding::Xor, encoder.finish()),
+                Encoder::Histograms(encoder) => (Encoding::FloatHistogram, encoder.finish()),
+            };
+            self.done.push(EncodedChunk { mint, maxt, encoding, data, samples });
+        }
+    }
+}
