@@ -21,11 +21,12 @@ use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSe
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
-use futures::{TryStreamExt, stream};
 use storage::schema::{SeriesColumns, chunk_item_field, series_schema};
 
 use crate::error::{Error, Result};
-use crate::operator::{batch_stream, only_input, operator_plumbing, partition_count, plan_properties};
+use crate::operator::{
+    Worker, batch_stream, only_input, operator_plumbing, partition_count, plan_properties, work_stream,
+};
 
 /// Joins neighbouring rows with equal labels; keeps partitions and order. In its output each series is one row, its
 /// chunks sorted by their first sample.
@@ -73,44 +74,32 @@ impl ExecutionPlan for MergeSeriesExec {
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let compute = metrics.elapsed_compute().clone();
-        let state = MergeState { input: Some(self.input.execute(partition, context)?), carried: None };
-        let batches = stream::try_unfold(state, move |mut state| {
-            let compute = compute.clone();
-            async move {
-                while let Some(input) = &mut state.input {
-                    let batch = input.try_next().await?;
-                    let _timer = compute.timer();
-                    if let Some(merged) = state.advance(batch)? {
-                        return Ok(Some((merged, state)));
-                    }
-                }
-                Ok(None)
-            }
-        });
+        let batches = work_stream(self.input.execute(partition, context)?, MergeWorker::default(), compute);
         Ok(batch_stream(series_schema(), metrics, batches))
     }
 }
 
-struct MergeState {
-    /// Dropped as soon as it is exhausted.
-    input: Option<SendableRecordBatchStream>,
+#[derive(Default)]
+struct MergeWorker {
+    /// The batch that was taken last, with the carried rows before its own.
+    batch: Option<RecordBatch>,
     /// The rows of the last series so far, which may go on in the next batch.
     carried: Option<RecordBatch>,
 }
 
-impl MergeState {
-    /// Takes the next batch, or the end, and gives back what is complete.
-    fn advance(&mut self, batch: Option<RecordBatch>) -> Result<Option<RecordBatch>> {
-        let Some(batch) = batch else {
-            self.input = None;
-            return self.carried.take().map(|last| merge_rows(&last)).transpose();
-        };
-        if batch.num_rows() == 0 {
-            return Ok(None);
-        }
+impl Worker for MergeWorker {
+    fn load(&mut self, batch: RecordBatch) -> Result<()> {
         let batch = match self.carried.take() {
             Some(carried) => concat_batches(&series_schema(), [&carried, &batch]).map_err(arrow_error)?,
             None => batch,
+        };
+        self.batch = (batch.num_rows() > 0).then_some(batch);
+        Ok(())
+    }
+
+    fn advance(&mut self, ended: bool) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.batch.take() else {
+            return if ended { self.carried.take().map(|last| merge_rows(&last)).transpose() } else { Ok(None) };
         };
         let labels = SeriesColumns::try_new(&batch)?.labels;
         let last = labels.value(labels.len() - 1);

@@ -13,12 +13,12 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::BaselineMetrics;
+use datafusion::physical_plan::metrics::{BaselineMetrics, Time};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Result};
 
@@ -103,6 +103,41 @@ pub(crate) fn batch_stream(
         batch.map_err(datafusion::error::DataFusionError::from)
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, counted))
+}
+
+/// What an operator of one input does with batches, apart from waiting for them.
+pub(crate) trait Worker: Send + 'static {
+    /// Takes the next batch of the input. The one before has been worked off.
+    fn load(&mut self, batch: RecordBatch) -> Result<()>;
+
+    /// The next batch of the output that is complete; none asks for more input, or ends the output where the input
+    /// has `ended`.
+    fn advance(&mut self, ended: bool) -> Result<Option<RecordBatch>>;
+}
+
+/// Feeds `worker` from `input`. Only work is timed in `compute`, waiting is not; the input is dropped as soon as it
+/// is exhausted, so that what is upstream gives its memory back.
+pub(crate) fn work_stream<W: Worker>(
+    input: SendableRecordBatchStream,
+    worker: W,
+    compute: Time,
+) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+    stream::try_unfold((Some(input), worker, compute), |(mut input, mut worker, compute)| async move {
+        loop {
+            let advanced = {
+                let _timer = compute.timer();
+                worker.advance(input.is_none())?
+            };
+            if let Some(batch) = advanced {
+                return Ok(Some((batch, (input, worker, compute))));
+            }
+            let Some(source) = &mut input else { return Ok(None) };
+            match source.try_next().await? {
+                Some(batch) => worker.load(batch)?,
+                None => input = None,
+            }
+        }
+    })
 }
 
 /// A reservation in the query's memory pool for the operator `name`.

@@ -1,0 +1,161 @@
+//! Chunks of one series to samples: decoded once, into memory that is reused from series to series.
+//!
+//! 1. Chunks that no window touches are left alone; samples outside the interval are dropped while decoding.
+//! 2. Chunks of one replica that overlap (head against block, out-of-order blocks) merge sample by sample; of two
+//!    samples at one instant the first chunk's counts.
+//! 3. Replicas are deduplicated by [`merge_replicas`].
+
+use storage::chunk;
+use storage::model::{SampleBuffer, TimeInterval, Timestamp};
+use storage::schema::SeriesColumns;
+
+use crate::dedup::merge_replicas;
+use crate::error::{Error, Result};
+use crate::kernel::Windows;
+
+/// Decodes series batches row by row.
+#[derive(Debug)]
+pub(crate) struct SeriesDecoder {
+    interval: TimeInterval,
+    /// Where windows leave gaps between them, which chunks lie in a gap; none where they do not.
+    gaps: Option<Windows>,
+    /// Whether a change of replica must not look like a counter reset.
+    counter: bool,
+    samples: SampleBuffer,
+    /// The chunks of the row at hand.
+    chunks: Vec<usize>,
+}
+
+impl SeriesDecoder {
+    /// A decoder of the samples in `interval`.
+    pub(crate) fn new(interval: TimeInterval, counter: bool) -> Self {
+        Self { interval, gaps: None, counter, samples: SampleBuffer::new(), chunks: Vec::new() }
+    }
+
+    /// A decoder of the samples in `windows`.
+    pub(crate) fn for_windows(windows: &Windows, counter: bool) -> Self {
+        let last = windows.steps().saturating_sub(1);
+        let interval = TimeInterval::new(windows.start(0).saturating_add(1), windows.end(last));
+        let gaps = (windows.at.is_none() && windows.range_ms < windows.grid.step_ms).then_some(*windows);
+        Self { interval, gaps, counter, samples: SampleBuffer::new(), chunks: Vec::new() }
+    }
+
+    /// The samples of `row`, in time order, staleness markers included.
+    pub(crate) fn decode(&mut self, columns: &SeriesColumns, row: usize) -> Result<&SampleBuffer> {
+        self.samples.clear();
+        let mut chunks = std::mem::take(&mut self.chunks);
+        chunks.clear();
+        chunks.extend(columns.chunk_range(row).filter(|&chunk| self.wants(columns, chunk)));
+        let (mut replica, mut maxt): (Option<u32>, Timestamp) = (None, Timestamp::MIN);
+        let mut in_order = true;
+        for &chunk in &chunks {
+            let (this, mint) = (columns.replica.value(chunk), columns.mint.value(chunk));
+            in_order &= replica.is_none_or(|replica| replica == this && mint > maxt);
+            (replica, maxt) = (Some(this), columns.maxt.value(chunk));
+        }
+        if in_order {
+            for &chunk in &chunks {
+                decode_chunk(columns, row, chunk, self.interval, &mut self.samples)?;
+            }
+        } else {
+            self.samples = decode_replicas(columns, row, &chunks, self.interval, self.counter)?;
+        }
+        self.chunks = chunks;
+        Ok(&self.samples)
+    }
+
+    /// Whether a window touches the chunk.
+    fn wants(&self, columns: &SeriesColumns, chunk: usize) -> bool {
+        let (mint, maxt) = (columns.mint.value(chunk), columns.maxt.value(chunk));
+        if !self.interval.overlaps(TimeInterval::new(mint, maxt)) {
+            return false;
+        }
+        let Some(windows) = &self.gaps else { return true };
+        // the first window that ends at or after the chunk's start decides
+        let ahead = (mint - windows.end(0)).max(0);
+        let step = usize::try_from((ahead + windows.grid.step_ms - 1) / windows.grid.step_ms).unwrap_or(usize::MAX);
+        step < windows.steps() && windows.start(step) < maxt
+    }
+}
+
+fn decode_chunk(
+    columns: &SeriesColumns,
+    row: usize,
+    chunk: usize,
+    interval: TimeInterval,
+    out: &mut SampleBuffer,
+) -> Result<()> {
+    chunk::decode(columns.encoding.value(chunk), columns.data.value(chunk), interval, out).map_err(|error| {
+        let labels = storage::model::Labels::from_key(columns.labels.value(row));
+        Error::Storage(storage::Error::Corrupt {
+            place: format!("series {labels}"),
+            file: "chunk".to_owned(),
+            offset: 0,
+            reason: format!("chunk from {} to {}: {error}", columns.mint.value(chunk), columns.maxt.value(chunk)),
+        })
+    })
+}
+
+/// The slow way: replicas or overlaps.
+fn decode_replicas(
+    columns: &SeriesColumns,
+    row: usize,
+    chunks: &[usize],
+    interval: TimeInterval,
+    counter: bool,
+) -> Result<SampleBuffer> {
+    let mut numbers: Vec<u32> = Vec::new();
+    let mut replicas: Vec<SampleBuffer> = Vec::new();
+    let mut decoded = SampleBuffer::new();
+    for &chunk in chunks {
+        decoded.clear();
+        decode_chunk(columns, row, chunk, interval, &mut decoded)?;
+        let number = columns.replica.value(chunk);
+        if let Some(known) = numbers.iter().position(|&n| n == number) {
+            let replica = &mut replicas[known];
+            if replica.timestamps.last() < decoded.timestamps.first() {
+                append(replica, &decoded, 0..decoded.len());
+            } else {
+                *replica = merge_overlapping(replica, &decoded);
+            }
+        } else {
+            numbers.push(number);
+            replicas.push(decoded.clone());
+        }
+    }
+    Ok(merge_replicas(replicas, counter))
+}
+
+fn append(target: &mut SampleBuffer, source: &SampleBuffer, range: std::ops::Range<usize>) {
+    for index in range {
+        match source.histogram(index) {
+            Some(histogram) => target.push_shared_histogram(source.timestamps[index], histogram),
+            None => target.push_float(source.timestamps[index], source.floats[index]),
+        }
+    }
+}
+
+/// All samples of both in time order; at one instant `first` counts.
+fn merge_overlapping(first: &SampleBuffer, second: &SampleBuffer) -> SampleBuffer {
+    let mut merged = SampleBuffer::new();
+    let (mut i, mut j) = (0, 0);
+    while i < first.len() || j < second.len() {
+        let (a, b) = (first.timestamps.get(i), second.timestamps.get(j));
+        match (a, b) {
+            (Some(a), Some(b)) if b < a => {
+                append(&mut merged, second, j..j + 1);
+                j += 1;
+            }
+            (None, _) => {
+                append(&mut merged, second, j..j + 1);
+                j += 1;
+            }
+            (Some(a), b) => {
+                append(&mut merged, first, i..i + 1);
+                j += usize::from(b == Some(a));
+                i += 1;
+            }
+        }
+    }
+    merged
+}

@@ -1,0 +1,144 @@
+//! One series in, one row out.
+
+use std::sync::Arc;
+
+use storage::model::{FloatHistogram, METRIC_NAME, SampleBuffer, Timestamp, is_stale_nan, label_key};
+
+use super::{WindowFunction, WindowSpec};
+use crate::context::QueryContext;
+use crate::error::Result;
+use crate::kernel::{KernelContext, RangeKernel, ScalarArg, Series, WindowCursor, Windows};
+use crate::vector::{Row, VectorBuilder};
+
+/// Evaluates a [`WindowSpec`] series by series.
+#[derive(Debug)]
+pub(super) struct Evaluator {
+    spec: WindowSpec,
+    args: Vec<ScalarArg>,
+    query: QueryContext,
+    position: String,
+    split: SplitSamples,
+    labels: String,
+}
+
+impl Evaluator {
+    pub(super) fn new(spec: WindowSpec, args: Vec<ScalarArg>, query: QueryContext) -> Self {
+        let position = query.position(spec.span.start);
+        Self { spec, args, query, position, split: SplitSamples::default(), labels: String::new() }
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.spec.windows.steps()
+    }
+
+    /// Appends the row of the series `key` to `builder`, if it has a sample at any step.
+    pub(super) fn evaluate(&mut self, key: &str, samples: &SampleBuffer, builder: &mut VectorBuilder) -> Result<()> {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let mut row = builder.start_row();
+        match &self.spec.function {
+            WindowFunction::Select => select(samples, &self.spec.windows, &mut row),
+            WindowFunction::Timestamp => timestamps(samples, &self.spec.windows, &mut row),
+            WindowFunction::Range(kernel) => {
+                let kernel = Arc::clone(kernel);
+                self.run_kernel(kernel.as_ref(), key, samples, &mut row)?;
+            }
+        }
+        let labels = self.spec.labels.write(key, &mut self.labels);
+        let count = builder.finish_row(labels);
+        self.query.samples.add(count)
+    }
+
+    fn run_kernel(
+        &mut self,
+        kernel: &dyn RangeKernel,
+        key: &str,
+        samples: &SampleBuffer,
+        row: &mut Row<'_>,
+    ) -> Result<()> {
+        let series = self.split.split(samples);
+        let name = label_key::get(key, METRIC_NAME).map(label_key::Escaped::text).unwrap_or_default();
+        let context = KernelContext {
+            windows: self.spec.windows,
+            args: &self.args,
+            annotations: &self.query.annotations,
+            metric_name: &name,
+            position: &self.position,
+        };
+        kernel.evaluate(&series, &context, row);
+        Ok(())
+    }
+}
+
+/// The last sample of each window, unless it is a staleness marker.
+fn select(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
+    last_of_each(samples, windows, |step, index| match samples.histogram(index) {
+        Some(histogram) => row.set_histogram(step, FloatHistogram::clone(histogram)),
+        None => row.set(step, samples.floats[index]),
+    });
+}
+
+/// The time of the last sample of each window in seconds, unless it is a staleness marker.
+#[expect(clippy::cast_precision_loss, reason = "PromQL's times are floats")]
+fn timestamps(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
+    last_of_each(samples, windows, |step, index| row.set(step, samples.timestamps[index] as f64 / 1000.0));
+}
+
+/// Calls `found` with the step and the index of its window's last sample, where there is one that is not stale.
+fn last_of_each(samples: &SampleBuffer, windows: &Windows, mut found: impl FnMut(usize, usize)) {
+    let mut cursor = WindowCursor::default();
+    for step in 0..windows.steps() {
+        cursor.hi = advance_to(&samples.timestamps, cursor.hi, windows.end(step));
+        let Some(index) = cursor.hi.checked_sub(1) else { continue };
+        if samples.timestamps[index] > windows.start(step) && !is_stale_nan(samples.floats[index]) {
+            found(step, index);
+        }
+    }
+}
+
+/// The number of times up to `end`, of which `from` are known to be.
+fn advance_to(times: &[Timestamp], mut from: usize, end: Timestamp) -> usize {
+    while times.get(from).is_some_and(|&t| t <= end) {
+        from += 1;
+    }
+    from
+}
+
+/// A series without its staleness markers, floats and histograms apart. Copies only where there is something to take out.
+#[derive(Debug, Default)]
+pub(super) struct SplitSamples {
+    float_t: Vec<Timestamp>,
+    floats: Vec<f64>,
+    histogram_t: Vec<Timestamp>,
+    histograms: Vec<Arc<FloatHistogram>>,
+}
+
+impl SplitSamples {
+    fn split<'a>(&'a mut self, samples: &'a SampleBuffer) -> Series<'a> {
+        let stale = samples.floats.iter().any(|&value| is_stale_nan(value));
+        if !stale && samples.histograms.is_empty() {
+            return Series { float_t: &samples.timestamps, floats: &samples.floats, ..Series::default() };
+        }
+        self.float_t.clear();
+        self.floats.clear();
+        self.histogram_t.clear();
+        self.histograms.clear();
+        let mut histograms = samples.histograms.iter().peekable();
+        for (index, (&t, &value)) in samples.timestamps.iter().zip(&samples.floats).enumerate() {
+            if let Some((_, histogram)) = histograms.next_if(|(i, _)| *i as usize == index) {
+                self.histogram_t.push(t);
+                self.histograms.push(Arc::clone(histogram));
+            } else if !is_stale_nan(value) {
+                self.float_t.push(t);
+                self.floats.push(value);
+            }
+        }
+        Series {
+            float_t: &self.float_t,
+            floats: &self.floats,
+            histogram_t: &self.histogram_t,
+            histograms: &self.histograms,
+        }
+    }
+}
