@@ -4,6 +4,7 @@
 //! default subquery steps, and wrapped in [`Node::StepInvariant`] what has one value for all steps. The engine turns each
 //! node into an operator.
 
+use std::fmt;
 use std::sync::Arc;
 
 use storage::model::{Matcher, Timestamp};
@@ -113,6 +114,9 @@ pub struct VectorSelector {
     pub offset_ms: i64,
     /// Looks at this instant instead of the step's own (before the offset).
     pub at: Option<Timestamp>,
+    /// For an instant vector only `Smoothed` means anything (the value between the samples around the instant); the border of a
+    /// range's window is [`MatrixSelector::border`].
+    pub border: Border,
     /// Labels that the query needs of this selector.
     pub projection: Projection,
     /// Where it stands in the text.
@@ -192,6 +196,50 @@ pub enum AggregateOp {
     Bottomk,
     Limitk,
     LimitRatio,
+}
+
+impl AggregateOp {
+    /// As written in PromQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Count => "count",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Group => "group",
+            Self::Stddev => "stddev",
+            Self::Stdvar => "stdvar",
+            Self::Quantile => "quantile",
+            Self::CountValues => "count_values",
+            Self::Topk => "topk",
+            Self::Bottomk => "bottomk",
+            Self::Limitk => "limitk",
+            Self::LimitRatio => "limit_ratio",
+        }
+    }
+
+    /// Whether it takes a parameter before its operand.
+    #[must_use]
+    pub fn takes_parameter(self) -> bool {
+        matches!(
+            self,
+            Self::Topk | Self::Bottomk | Self::Quantile | Self::CountValues | Self::Limitk | Self::LimitRatio
+        )
+    }
+
+    /// Whether it needs [`ParseOptions::experimental_functions`](crate::ParseOptions::experimental_functions).
+    #[must_use]
+    pub fn is_experimental(self) -> bool {
+        matches!(self, Self::Limitk | Self::LimitRatio)
+    }
+
+    /// Whether it passes series on instead of making new ones.
+    #[must_use]
+    pub fn selects(self) -> bool {
+        matches!(self, Self::Topk | Self::Bottomk | Self::Limitk | Self::LimitRatio)
+    }
 }
 
 /// By which labels series are grouped.
@@ -334,6 +382,31 @@ pub struct Binary {
     pub span: Span,
 }
 
+impl fmt::Display for ValueType {
+    /// As Prometheus's messages name it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scalar => "scalar",
+            Self::Vector => "instant vector",
+            Self::Matrix => "range vector",
+            Self::String => "string",
+        })
+    }
+}
+
+impl ValueType {
+    /// As Prometheus's responses name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+            Self::String => "string",
+        }
+    }
+}
+
 impl Node {
     /// The type of this node's value.
     #[must_use]
@@ -353,5 +426,34 @@ impl Node {
             }
             Node::Negate(inner) | Node::StepInvariant(inner) => inner.value_type(),
         }
+    }
+
+    /// The nodes directly below, in the order of evaluation; an aggregation's operand before its parameter.
+    #[must_use]
+    pub fn children(&self) -> Vec<&Node> {
+        match self {
+            Node::Number(_) | Node::String(_) | Node::Vector(_) | Node::Matrix(_) => Vec::new(),
+            Node::Subquery(subquery) => vec![&*subquery.expr],
+            Node::Call(call) => call.args.iter().collect(),
+            Node::Aggregate(aggregate) => std::iter::once(&*aggregate.expr).chain(aggregate.param.as_deref()).collect(),
+            Node::Binary(binary) => vec![&*binary.lhs, &*binary.rhs],
+            Node::Negate(inner) | Node::StepInvariant(inner) => vec![&**inner],
+        }
+    }
+
+    /// All series selectors, instant and range, left to right.
+    pub fn selectors(&self) -> impl Iterator<Item = &VectorSelector> {
+        let mut open = vec![self];
+        std::iter::from_fn(move || {
+            loop {
+                let node = open.pop()?;
+                open.extend(node.children().into_iter().rev());
+                match node {
+                    Node::Vector(selector) => return Some(selector),
+                    Node::Matrix(matrix) => return Some(&matrix.selector),
+                    _ => {}
+                }
+            }
+        })
     }
 }
