@@ -137,3 +137,85 @@ fn divide(histogram: &mut FloatHistogram, by: f64) {
         *bucket /= by;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check_damage, decoded};
+    use super::super::{XorEncoder, encode_series};
+    use super::*;
+    use crate::model::{CounterResetHint, Span};
+
+    const AGGR: u8 = 0xff;
+
+    fn xor(samples: &[(i64, f64)]) -> Vec<u8> {
+        let mut encoder = XorEncoder::new();
+        samples.iter().for_each(|(t, v)| encoder.push(*t, *v));
+        encoder.finish()
+    }
+
+    #[test]
+    fn slots_come_back_and_absent_ones_do_not() {
+        let (count, max) = (xor(&[(1, 2.0), (2, 4.0)]), xor(&[(1, 9.0)]));
+        let data = encode_aggr([Some((1, &count)), None, None, Some((1, &max)), None]);
+        assert_eq!(data[..2], [u8::try_from(count.len()).unwrap(), 1]);
+        let chunk = AggrChunk::try_parse(&data).unwrap();
+        assert_eq!(chunk.get(Aggregate::Count), Some((1, &count[..])));
+        assert_eq!(chunk.get(Aggregate::Max), Some((1, &max[..])));
+        assert_eq!([Aggregate::Sum, Aggregate::Min, Aggregate::Counter].map(|a| chunk.get(a)), [None; 3]);
+        assert_eq!(super::super::sample_count(AGGR, &data), Ok(2));
+        let mut out = SampleBuffer::new();
+        decode_aggregate(&data, Aggregate::Min, TimeInterval::ALL, &mut out).unwrap();
+        assert!(out.is_empty());
+        decode_aggregate(&data, Aggregate::Count, TimeInterval::new(2, 9), &mut out).unwrap();
+        assert_eq!((&out.timestamps[..], &out.floats[..]), (&[2][..], &[4.0][..]));
+        assert!(decoded(AGGR, &data).is_err());
+    }
+
+    #[test]
+    fn a_chunk_of_aggregates_reads_as_their_average() {
+        let (count, sum) = (xor(&[(1, 2.0), (2, 4.0)]), xor(&[(1, 3.0), (2, 5.0)]));
+        let data = encode_aggr([Some((1, &count)), Some((1, &sum)), None, None, None]);
+        let mut out = SampleBuffer::new();
+        out.push_float(0, 8.0);
+        super::super::decode(AGGR, &data, TimeInterval::ALL, &mut out).unwrap();
+        assert_eq!((&out.timestamps[..], &out.floats[..]), (&[0, 1, 2][..], &[8.0, 1.5, 1.25][..]));
+        check_damage(AGGR, &data);
+
+        let late = xor(&[(1, 3.0), (3, 5.0)]);
+        let error = decoded(AGGR, &encode_aggr([Some((1, &count)), Some((1, &late)), None, None, None])).unwrap_err();
+        assert_eq!(error.to_string(), "aggregate chunk's count and sum are not aligned");
+    }
+
+    #[test]
+    fn histograms_average_too() {
+        let mut sums = SampleBuffer::new();
+        let sum = FloatHistogram {
+            counter_reset_hint: CounterResetHint::Gauge,
+            count: 8.0,
+            sum: 20.0,
+            zero_count: 2.0,
+            positive_spans: vec![Span { offset: 1, length: 1 }],
+            positive_buckets: vec![6.0],
+            ..FloatHistogram::default()
+        };
+        sums.push_histogram(5, sum.clone());
+        let sums = encode_series(&sums, 120).unwrap();
+        let count = xor(&[(5, 4.0)]);
+        let data = encode_aggr([Some((1, &count)), Some((3, &sums[0].data)), None, None, None]);
+        let samples = decoded(AGGR, &data).unwrap();
+        let average = FloatHistogram { count: 2.0, sum: 5.0, zero_count: 0.5, positive_buckets: vec![1.5], ..sum };
+        assert_eq!((*samples.histograms[0].1).clone(), average);
+        assert_eq!(samples.floats, [5.0]);
+    }
+
+    #[test]
+    fn nested_and_overlong_slots_are_refused() {
+        let inner = encode_aggr([None; 5]);
+        assert!(AggrChunk::try_parse(&inner).is_ok());
+        assert!(AggrChunk::try_parse(&encode_aggr([Some((AGGR, &inner)), None, None, None, None])).is_err());
+        assert!(AggrChunk::try_parse(&[5, 1, 0, 0]).is_err());
+        assert!(AggrChunk::try_parse(&[0xff; 12]).is_err());
+        assert!(AggrChunk::try_parse(&[0; 6]).is_err());
+        assert!(AggrChunk::try_parse(&[]).is_err());
+    }
+}

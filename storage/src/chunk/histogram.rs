@@ -278,11 +278,17 @@ impl HistogramEncoder {
         Self { writer: BitWriter::after(&[0; HEADER_BYTES]), ..Self::default() }
     }
 
+    /// An empty chunk whose header says `header` of a reset before it.
+    #[must_use]
+    pub fn with_header(header: CounterResetHint) -> Self {
+        Self { header, ..Self::new() }
+    }
+
     /// An empty chunk that will begin with `next` and follow this one: its header says whether there was a reset.
     #[must_use]
     pub fn successor(&self, next: &Histogram) -> Self {
         let header = self.last.as_ref().map_or(self.header, |last| last.populations.fit(&populations(next)).1);
-        Self { header, ..Self::new() }
+        Self::with_header(header)
     }
 
     /// Samples so far.

@@ -124,3 +124,88 @@ impl Chunks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Span, TimeInterval, stale_nan};
+
+    fn histogram(count: f64) -> FloatHistogram {
+        FloatHistogram {
+            count,
+            sum: count,
+            positive_spans: vec![Span { offset: 0, length: 1 }],
+            positive_buckets: vec![count],
+            ..FloatHistogram::default()
+        }
+    }
+
+    /// Encoding, first and last time, and number of samples of every chunk; checks that they decode to the series.
+    fn chunks(samples: &SampleBuffer, limit: usize) -> Vec<(Encoding, i64, i64, usize)> {
+        let chunks = encode_series(samples, limit).unwrap();
+        let mut back = SampleBuffer::new();
+        for chunk in &chunks {
+            assert_eq!(super::super::sample_count(chunk.encoding as u8, &chunk.data), Ok(chunk.samples));
+            super::super::decode(chunk.encoding as u8, &chunk.data, TimeInterval::ALL, &mut back).unwrap();
+            assert_eq!(back.timestamps.last(), Some(&chunk.maxt));
+        }
+        let plain = |samples: &SampleBuffer| {
+            let mut samples = samples.clone();
+            for (_, histogram) in &mut samples.histograms {
+                std::sync::Arc::make_mut(histogram).counter_reset_hint = CounterResetHint::Unknown;
+            }
+            format!("{samples:?}")
+        };
+        assert_eq!(plain(&back), plain(samples));
+        chunks.iter().map(|chunk| (chunk.encoding, chunk.mint, chunk.maxt, chunk.samples)).collect()
+    }
+
+    #[test]
+    fn floats_are_cut_by_number() {
+        let mut samples = SampleBuffer::new();
+        (0..250).for_each(|i| samples.push_float(i, 1.0));
+        let expected = [(0, 119, 120), (120, 239, 120), (240, 249, 10)];
+        assert_eq!(chunks(&samples, 120), expected.map(|(mint, maxt, n)| (Encoding::Xor, mint, maxt, n)));
+        assert_eq!(chunks(&samples, 0).len(), 250);
+        assert_eq!(chunks(&SampleBuffer::new(), 120), []);
+    }
+
+    #[test]
+    fn kinds_and_resets_cut() {
+        let mut samples = SampleBuffer::new();
+        samples.push_float(1, 1.0);
+        samples.push_float(2, stale_nan());
+        samples.push_histogram(3, histogram(1.0));
+        samples.push_histogram(4, histogram(2.0));
+        samples.push_float(5, stale_nan());
+        samples.push_histogram(6, histogram(3.0));
+        samples.push_histogram(7, histogram(1.0));
+        samples.push_float(8, 2.0);
+        use Encoding::{FloatHistogram, Xor};
+        assert_eq!(
+            chunks(&samples, 120),
+            [
+                (Xor, 1, 2, 2),
+                (FloatHistogram, 3, 5, 3),
+                (FloatHistogram, 6, 6, 1),
+                (FloatHistogram, 7, 7, 1),
+                (Xor, 8, 8, 1)
+            ]
+        );
+        assert_eq!(chunks(&samples, 2).len(), 6);
+    }
+
+    #[test]
+    fn gauges_keep_their_hint_through_staleness() {
+        let mut samples = SampleBuffer::new();
+        let gauge = |count| FloatHistogram { counter_reset_hint: CounterResetHint::Gauge, ..histogram(count) };
+        samples.push_histogram(1, gauge(2.0));
+        samples.push_histogram(2, gauge(1.0));
+        samples.push_float(3, stale_nan());
+        let chunks = encode_series(&samples, 120).unwrap();
+        assert_eq!(chunks.len(), 1);
+        let mut back = SampleBuffer::new();
+        super::super::decode(3, &chunks[0].data, TimeInterval::ALL, &mut back).unwrap();
+        assert!(back.histograms.iter().all(|(_, h)| h.counter_reset_hint == CounterResetHint::Gauge));
+    }
+}
