@@ -59,7 +59,7 @@ struct Open {
 
 enum Encoder {
     Floats(XorEncoder),
-    Histograms(FloatHistogramEncoder),
+    Histograms(Box<FloatHistogramEncoder>),
 }
 
 impl Encoder {
@@ -108,7 +108,7 @@ impl Chunks {
         self.cut();
         let outcome = next.push(t, histogram)?;
         debug_assert_eq!(outcome, PushOutcome::Appended, "an empty chunk takes any histogram");
-        self.open = Some(Open { mint: t, maxt: t, encoder: Encoder::Histograms(next) });
+        self.open = Some(Open { mint: t, maxt: t, encoder: Encoder::Histograms(Box::new(next)) });
         Ok(())
     }
 

@@ -269,6 +269,7 @@ impl Samples<'_> {
 }
 
 /// What one sample hands to the next, besides its time.
+#[derive(Clone, Copy)]
 struct State {
     /// Milliseconds from the sample before to this one, modulo 2⁶⁴.
     step: u64,

@@ -1,3 +1,5 @@
+#![expect(clippy::unusual_byte_groupings, reason = "bits are grouped by field")]
+
 use proptest::prelude::*;
 
 use super::super::tests::{check_damage, check_interval, decoded};
