@@ -3,14 +3,43 @@
 //! A kernel is handed the samples of one series with staleness markers taken out, and writes a row. Windows are
 //! `(end - range, end]`, one a step. Both borders only move forward, so a kernel keeps two indices instead of
 //! searching, and its work a step does not depend on the window's length where the function allows it.
+//!
+//! ```text
+//! RangeKernel ─┬─ FloatsOnly<K>: histograms in a window are left out, and the user told
+//!              ├─ EitherKind<K>: a window holds floats or histograms; one that holds both has no answer
+//!              └─ kernels of their own: first, last, count, changes, resets, irate, idelta
+//! ```
+
+mod changes;
+mod counter;
+mod edge;
+mod either_kind;
+mod floats_only;
+mod fold;
+mod instant_rate;
+mod kahan;
+mod minmax;
+mod note;
+mod positions;
+mod quantile;
+mod regression;
+mod smoothing;
+mod sum;
+mod two_stack;
+mod variance;
+mod window;
 
 use std::sync::Arc;
 
+use promql::Function;
 use promql::tree::Grid;
 use storage::model::{FloatHistogram, Timestamp};
 
 use crate::annotations::AnnotationSink;
+use crate::error::{Error, Result};
 use crate::vector::Row;
+
+pub(crate) use kahan::kahan_add;
 
 /// The samples of one series, ascending in time, floats and histograms apart.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,12 +149,65 @@ pub struct KernelContext<'a> {
     pub annotations: &'a AnnotationSink,
     /// The series' metric name, for annotations; empty where it has none.
     pub metric_name: &'a str,
-    /// `line:column` of the range vector argument in the query text, for annotations.
+    /// `line:column` of the call's first argument in the query text, for annotations. That is the range vector
+    /// in all functions but `quantile_over_time`.
     pub position: &'a str,
 }
 
 /// A range function.
 pub trait RangeKernel: Send + Sync + std::fmt::Debug {
     /// Evaluates one series over all windows. Steps that get no sample stay empty.
-    fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>);
+    ///
+    /// # Errors
+    /// [`Error::Execution`](crate::Error::Execution) where a scalar argument is not one the function takes, at
+    /// a step that has samples.
+    fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()>;
 }
+
+/// The kernel of `function`; none where it is no range function.
+///
+/// `absent_over_time` has the kernel of `present_over_time`: the operator turns presence into absence.
+#[must_use]
+pub fn range_kernel(function: Function) -> Option<Box<dyn RangeKernel>> {
+    use either_kind::EitherKind;
+    use floats_only::FloatsOnly;
+    use minmax::{Extreme, Output};
+
+    Some(match function {
+        Function::Rate => Box::new(EitherKind(counter::ExtrapolatedRate::<true, true>)),
+        Function::Increase => Box::new(EitherKind(counter::ExtrapolatedRate::<true, false>)),
+        Function::Delta => Box::new(EitherKind(counter::ExtrapolatedRate::<false, false>)),
+        Function::Irate => Box::new(instant_rate::InstantRate { counter: true }),
+        Function::Idelta => Box::new(instant_rate::InstantRate { counter: false }),
+        Function::SumOverTime => Box::new(EitherKind(sum::SumOverTime)),
+        Function::AvgOverTime => Box::new(EitherKind(sum::AvgOverTime)),
+        Function::MinOverTime => Box::new(FloatsOnly(Extreme::<false> { output: Output::Value })),
+        Function::MaxOverTime => Box::new(FloatsOnly(Extreme::<true> { output: Output::Value })),
+        Function::TsOfMinOverTime => Box::new(FloatsOnly(Extreme::<false> { output: Output::Time })),
+        Function::TsOfMaxOverTime => Box::new(FloatsOnly(Extreme::<true> { output: Output::Time })),
+        Function::StddevOverTime => Box::new(FloatsOnly(variance::Variance { root: true })),
+        Function::StdvarOverTime => Box::new(FloatsOnly(variance::Variance { root: false })),
+        Function::Deriv => Box::new(FloatsOnly(regression::Deriv)),
+        Function::PredictLinear => Box::new(FloatsOnly(regression::PredictLinear)),
+        Function::DoubleExponentialSmoothing => Box::new(FloatsOnly(smoothing::DoubleExponential)),
+        Function::QuantileOverTime => Box::new(FloatsOnly(quantile::QuantileOverTime)),
+        Function::MadOverTime => Box::new(FloatsOnly(quantile::MadOverTime)),
+        Function::Changes => Box::new(changes::Changes),
+        Function::Resets => Box::new(changes::Resets),
+        Function::CountOverTime => Box::new(edge::Count),
+        Function::PresentOverTime | Function::AbsentOverTime => Box::new(edge::Present),
+        Function::FirstOverTime => Box::new(edge::First),
+        Function::LastOverTime => Box::new(edge::Last),
+        Function::TsOfFirstOverTime => Box::new(edge::TimeOfFirst),
+        Function::TsOfLastOverTime => Box::new(edge::TimeOfLast),
+        _ => return None,
+    })
+}
+
+/// Scalar argument number `index`.
+fn argument<'a>(context: &KernelContext<'a>, index: usize) -> Result<&'a ScalarArg> {
+    context.args.get(index).ok_or_else(|| Error::Internal(format!("a range function lacks its argument {index}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Where in a series something happens, and which of these places a moving window holds.
+
+/// Ascending indices into a series' samples, and the part of them that the last window held.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Positions {
+    at: Vec<usize>,
+    lo: usize,
+    hi: usize,
+}
+
+impl Positions {
+    /// The samples that are `wanted`.
+    pub fn of_samples<T>(samples: &[T], wanted: impl Fn(&T) -> bool) -> Self {
+        let at = samples.iter().enumerate().filter(|(_, sample)| wanted(sample)).map(|(i, _)| i).collect();
+        Self { at, lo: 0, hi: 0 }
+    }
+
+    /// The samples that differ from the one before them in the way that `between(before, sample)` tells.
+    pub fn of_pairs<T>(samples: &[T], between: impl Fn(&T, &T) -> bool) -> Self {
+        let mut at = Vec::new();
+        for (i, pair) in samples.windows(2).enumerate() {
+            if let [before, sample] = pair
+                && between(before, sample)
+            {
+                at.push(i + 1);
+            }
+        }
+        Self { at, lo: 0, hi: 0 }
+    }
+
+    /// Those in `lo..hi`. From call to call neither border may go back.
+    #[inline]
+    pub fn within(&mut self, lo: usize, hi: usize) -> &[usize] {
+        if self.at.is_empty() {
+            return &[];
+        }
+        while self.hi < self.at.len() && self.at[self.hi] < hi {
+            self.hi += 1;
+        }
+        while self.lo < self.hi && self.at[self.lo] < lo {
+            self.lo += 1;
+        }
+        &self.at[self.lo..self.hi]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_holds_what_lies_inside() {
+        let mut drops = Positions::of_pairs(&[3, 1, 2, 0, 5, 4], |before, now| now < before);
+        assert_eq!(drops.within(0, 2), [1]);
+        assert_eq!(drops.within(1, 4), [1, 3]);
+        assert_eq!(drops.within(2, 4), [3]);
+        assert_eq!(drops.within(4, 5), [0_usize; 0]);
+        assert_eq!(drops.within(4, 6), [5]);
+        assert_eq!(Positions::of_samples(&[1, -1, -2], |v| *v < 0).within(0, 3), [1, 2]);
+    }
+}

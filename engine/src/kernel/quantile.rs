@@ -1,0 +1,158 @@
+//! `quantile_over_time` and `mad_over_time`.
+//!
+//! The window is kept sorted: samples that come and go are inserted and removed by binary search and a move of what is
+//! behind them. Where most of a window is new it is sorted afresh.
+
+use storage::model::Timestamp;
+
+use super::floats_only::FloatKernel;
+use super::window::{Window, for_each_window};
+use super::{KernelContext, argument};
+use crate::annotations::AnnotationSink;
+use crate::error::Result;
+
+/// `quantile_over_time`.
+#[derive(Debug)]
+pub(super) struct QuantileOverTime;
+
+/// `mad_over_time`: the median distance to the median.
+#[derive(Debug)]
+pub(super) struct MadOverTime;
+
+/// Less than every number in the total order, as NaN is for a quantile.
+const LEAST_NAN: f64 = f64::from_bits(0xfff8_0000_0000_0000);
+
+fn sortable(value: f64) -> f64 {
+    if value.is_nan() { LEAST_NAN } else { value }
+}
+
+/// The samples of a window in order, NaN first.
+#[derive(Debug, Default)]
+struct SortedWindow {
+    sorted: Vec<f64>,
+    lo: usize,
+    hi: usize,
+}
+
+impl SortedWindow {
+    /// Moves on to `window` and returns its samples.
+    fn advance(&mut self, values: &[f64], window: &Window) -> &[f64] {
+        let gone = window.lo.min(self.hi) - self.lo;
+        let come = window.hi - self.hi.max(window.lo);
+        // an insertion moves half the window, sorting compares it with its logarithm
+        if gone + come > 16 && (gone + come) * 4 > window.len() {
+            self.sorted.clear();
+            self.sorted.extend(values[window.lo..window.hi].iter().map(|value| sortable(*value)));
+            self.sorted.sort_unstable_by(f64::total_cmp);
+        } else {
+            for value in &values[self.lo..self.lo + gone] {
+                let at = self.sorted.partition_point(|other| other.total_cmp(&sortable(*value)).is_lt());
+                self.sorted.remove(at);
+            }
+            for value in &values[window.hi - come..window.hi] {
+                let value = sortable(*value);
+                let at = self.sorted.partition_point(|other| other.total_cmp(&value).is_lt());
+                self.sorted.insert(at, value);
+            }
+        }
+        (self.lo, self.hi) = (window.lo, window.hi);
+        &self.sorted
+    }
+}
+
+/// The `q`-quantile of `sorted`, interpolated between the two samples that it lies between.
+#[expect(clippy::cast_precision_loss, reason = "a window has fewer samples than a float has digits")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank lies in 0..len")]
+pub(crate) fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
+    if sorted.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    let last = sorted.len() - 1;
+    let rank = q * last as f64;
+    let lower = (rank.floor() as usize).min(last);
+    let upper = (lower + 1).min(last);
+    let weight = rank - rank.floor();
+    sorted[lower] * (1.0 - weight) + sorted[upper] * weight
+}
+
+impl FloatKernel for QuantileOverTime {
+    fn floats(
+        &self,
+        times: &[Timestamp],
+        values: &[f64],
+        context: &KernelContext<'_>,
+        mut emit: impl FnMut(usize, f64),
+    ) -> Result<()> {
+        let q = argument(context, 0)?;
+        let mut window_values = SortedWindow::default();
+        let mut warned = None;
+        for_each_window(times, &context.windows, |window| {
+            let q = q.at(window.step);
+            // the text names the value, so each distinct one is told
+            if !(0.0..=1.0).contains(&q) && warned != Some(q.to_bits()) {
+                warned = Some(q.to_bits());
+                warn_invalid_quantile(context.annotations, q, context.position);
+            }
+            emit(window.step, quantile_of_sorted(q, window_values.advance(values, &window)));
+        });
+        Ok(())
+    }
+}
+
+impl FloatKernel for MadOverTime {
+    fn floats(
+        &self,
+        times: &[Timestamp],
+        values: &[f64],
+        context: &KernelContext<'_>,
+        mut emit: impl FnMut(usize, f64),
+    ) -> Result<()> {
+        let mut window_values = SortedWindow::default();
+        let mut distances = Vec::new();
+        for_each_window(times, &context.windows, |window| {
+            let sorted = window_values.advance(values, &window);
+            if sorted[0].is_nan() {
+                emit(window.step, f64::NAN);
+                return;
+            }
+            let median = quantile_of_sorted(0.5, sorted);
+            distances.clear();
+            distances.extend(sorted.iter().map(|value| sortable((value - median).abs())));
+            distances.sort_unstable_by(f64::total_cmp);
+            emit(window.step, quantile_of_sorted(0.5, &distances));
+        });
+        Ok(())
+    }
+}
+
+/// Tells the user that a quantile is not between 0 and 1. `position` is that of the parameter.
+pub(crate) fn warn_invalid_quantile(annotations: &AnnotationSink, q: f64, position: &str) {
+    let q = general_format(q);
+    annotations.warn(format!("PromQL warning: quantile value should be between 0 and 1, got {q} ({position})"));
+}
+
+/// A float as Go's `%g` writes it: the fewest digits, with an exponent from 1e-5 down and from 1e6 up.
+pub(crate) fn general_format(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        return format!("{value}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
