@@ -4,9 +4,12 @@
 //! [`schema::series_schema`]. This crate knows no PromQL, no plan, no HTTP and no protobuf, and builds
 //! without DataFusion.
 
+pub mod block;
 pub mod chunk;
 mod clock;
+mod cursor;
 mod error;
+pub mod index;
 pub mod model;
 pub mod schema;
 pub mod store;

@@ -1,0 +1,17 @@
+//! TSDB blocks: a folder of chunk segments, an index and a `meta.json`, byte-compatible with Prometheus and Thanos.
+//!
+//! ```text
+//! <ulid>/chunks/000001 …   payloads of all series, in the order of the index        [`segments`]
+//! <ulid>/index             labels and chunk references                              [`crate::index`]
+//! <ulid>/tombstones        what was deleted but is still in the chunks; optional    [`tombstones`]
+//! <ulid>/meta.json         range, counts, ancestry, external labels; written last   [`BlockMeta`]
+//! <ulid>/*-mark.json       what an operator or a compactor decided about the block  [`marker`]
+//! ```
+//!
+//! The byte layouts are drawn in `docs/format/block.md`. A block never changes once its `meta.json` stands.
+
+pub mod marker;
+pub mod meta;
+pub mod segments;
+
+pub use meta::BlockMeta;
