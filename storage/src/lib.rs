@@ -5,6 +5,7 @@
 //! without DataFusion.
 
 pub mod block;
+pub mod bucket;
 pub mod chunk;
 mod clock;
 mod cursor;
@@ -12,6 +13,7 @@ mod error;
 pub mod index;
 pub mod model;
 pub mod schema;
+pub mod side_index;
 pub mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -10,7 +10,16 @@
 //! the surviving keys, but fetches no chunk. The part that comes back remembers the selection, so that several
 //! partitions can stream disjoint [`KeyRange`]s of it without selecting again. Merging parts is the caller's.
 
+mod block;
+mod block_set;
+mod bucket;
+mod deletions;
+mod fetch;
+mod files;
+mod label_join;
+mod local_dir;
 mod request;
+mod selection;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -22,6 +31,11 @@ use futures::stream::BoxStream;
 use crate::error::Result;
 use crate::model::{ExternalLabels, TimeInterval};
 
+pub use block::BlockStore;
+pub use block_set::{BLOCKS_AHEAD, BlockSet};
+pub use bucket::{BucketSettings, BucketStore};
+pub use files::{BlockFiles, JoinedReads};
+pub use local_dir::LocalDirStore;
 pub use request::{Aggregate, KeyRange, LabelRequest, SeriesRequest};
 
 /// Batches of [`series_schema`](crate::schema::series_schema), sorted by `labels`.
@@ -95,3 +109,6 @@ pub struct StoreInfo {
     /// From its first to its last sample; empty where it has none.
     pub interval: TimeInterval,
 }
+
+#[cfg(test)]
+mod golden_tests;

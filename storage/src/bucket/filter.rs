@@ -1,0 +1,254 @@
+//! Which blocks of a bucket are served.
+//!
+//! In the order in which Thanos's store gateway applies them: time window, shard, consistency delay, deletion mark,
+//! duplicates. A block is counted under the first that leaves it out.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::block::BlockMeta;
+use crate::model::{BlockId, ExternalLabels, Labels, Timestamp};
+
+use super::sync::FoundBlocks;
+
+/// The name under which a shard rule sees a block's ULID.
+const BLOCK_ID_LABEL: &str = "__block_id";
+
+/// What became of a block; the words are values of the label `state` of `thanos_blocks_meta_synced`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockState {
+    /// Its `meta.json` is not one.
+    CorruptedMeta,
+    /// It has no `meta.json`: partly uploaded or partly deleted.
+    NoMeta,
+    /// It is served.
+    Loaded,
+    /// It could not be read.
+    Failed,
+    /// Another shard serves it.
+    LabelExcluded,
+    /// It lies outside of the time window.
+    TimeExcluded,
+    /// It is younger than the consistency delay.
+    TooFresh,
+    /// A compacted block holds all of it.
+    Duplicate,
+    /// It was marked for deletion longer ago than the delay.
+    MarkedForDeletion,
+    /// Only for compaction: it must not be compacted.
+    MarkedForNoCompact,
+    /// Only for downsampling: it must not be downsampled.
+    MarkedForNoDownsample,
+    /// Only for Thanos: a Parquet gateway serves it.
+    ParquetMigrated,
+}
+
+impl BlockState {
+    /// Every state, for a gauge to show them all.
+    pub const ALL: [BlockState; 12] = [
+        Self::CorruptedMeta,
+        Self::NoMeta,
+        Self::Loaded,
+        Self::Failed,
+        Self::LabelExcluded,
+        Self::TimeExcluded,
+        Self::TooFresh,
+        Self::Duplicate,
+        Self::MarkedForDeletion,
+        Self::MarkedForNoCompact,
+        Self::MarkedForNoDownsample,
+        Self::ParquetMigrated,
+    ];
+
+    /// The value of the label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CorruptedMeta => "corrupted-meta-json",
+            Self::NoMeta => "no-meta-json",
+            Self::Loaded => "loaded",
+            Self::Failed => "failed",
+            Self::LabelExcluded => "label-excluded",
+            Self::TimeExcluded => "time-excluded",
+            Self::TooFresh => "too-fresh",
+            Self::Duplicate => "duplicate",
+            Self::MarkedForDeletion => "marked-for-deletion",
+            Self::MarkedForNoCompact => "marked-for-no-compact",
+            Self::MarkedForNoDownsample => "marked-for-no-downsample",
+            Self::ParquetMigrated => "parquet-migrated",
+        }
+    }
+}
+
+/// What a sync found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncReport {
+    /// How many blocks are in each state.
+    pub counts: BTreeMap<BlockState, u64>,
+    /// Blocks that are not served, in order, and why, in words.
+    pub left_out: BTreeMap<BlockId, (BlockState, String)>,
+}
+
+impl SyncReport {
+    /// How many blocks are in `state`.
+    #[must_use]
+    pub fn count(&self, state: BlockState) -> u64 {
+        self.counts.get(&state).copied().unwrap_or(0)
+    }
+
+    fn leave_out(&mut self, id: BlockId, state: BlockState, reason: String) {
+        *self.counts.entry(state).or_default() += 1;
+        self.left_out.insert(id, (state, reason));
+    }
+}
+
+/// One end of a time window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeBound {
+    /// Milliseconds since the epoch.
+    Absolute(Timestamp),
+    /// Milliseconds after now; negative before.
+    FromNow(i64),
+}
+
+impl TimeBound {
+    fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Absolute(t) => t,
+            Self::FromNow(distance) => now.saturating_add(distance),
+        }
+    }
+}
+
+/// Decides by external labels and `__block_id` whether this process serves a block.
+#[derive(Clone)]
+pub struct KeepBlock(Arc<dyn Fn(&Labels) -> bool + Send + Sync>);
+
+impl KeepBlock {
+    /// Wraps a rule.
+    pub fn new(rule: impl Fn(&Labels) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+}
+
+impl fmt::Debug for KeepBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeepBlock")
+    }
+}
+
+/// Which blocks are served. The default leaves out only duplicates and what was marked for deletion.
+#[derive(Debug, Clone, Default)]
+pub struct BlockFilters {
+    /// Blocks that end before this are left out.
+    pub min_time: Option<TimeBound>,
+    /// Blocks that begin after this are left out.
+    pub max_time: Option<TimeBound>,
+    /// The shard.
+    pub keep: Option<KeepBlock>,
+    /// Blocks younger than this, in milliseconds, are left out, unless a compactor made them.
+    pub consistency_delay_ms: i64,
+    /// A marked block is served for so long after it was marked, in milliseconds.
+    pub deletion_mark_delay_ms: i64,
+}
+
+impl BlockFilters {
+    /// Splits what was found into blocks to serve and a report on the others.
+    #[must_use]
+    pub fn apply(&self, found: FoundBlocks, now: Timestamp) -> (BTreeMap<BlockId, Arc<BlockMeta>>, SyncReport) {
+        let mut report = SyncReport::default();
+        for id in found.without_meta {
+            report.leave_out(id, BlockState::NoMeta, "there is no meta.json".to_owned());
+        }
+        for (id, error) in found.corrupt {
+            report.leave_out(id, BlockState::CorruptedMeta, error.to_string());
+        }
+        for (id, error) in found.failed {
+            report.leave_out(id, BlockState::Failed, error.to_string());
+        }
+        let mut metas = found.metas;
+        metas.retain(|&id, meta| {
+            let marked = found.deletion_marks.get(&id).map(|mark| mark.deletion_time_s);
+            match self.judge(id, meta, marked, now) {
+                Some((state, reason)) => {
+                    report.leave_out(id, state, reason);
+                    false
+                }
+                None => true,
+            }
+        });
+        for (id, covering) in duplicates(&metas) {
+            metas.remove(&id);
+            report.leave_out(id, BlockState::Duplicate, format!("block {covering} holds all of it"));
+        }
+        report.counts.insert(BlockState::Loaded, metas.len() as u64);
+        (metas, report)
+    }
+
+    fn judge(
+        &self,
+        id: BlockId,
+        meta: &BlockMeta,
+        marked_s: Option<i64>,
+        now: Timestamp,
+    ) -> Option<(BlockState, String)> {
+        let range = meta.range();
+        let min_time = self.min_time.map_or(Timestamp::MIN, |bound| bound.at(now));
+        let max_time = self.max_time.map_or(Timestamp::MAX, |bound| bound.at(now));
+        if range.maxt < min_time || range.mint > max_time {
+            return Some((BlockState::TimeExcluded, format!("outside of {min_time} to {max_time}")));
+        }
+        if let Some(KeepBlock(keep)) = &self.keep {
+            let labels = meta.external_labels().to_labels().with(BLOCK_ID_LABEL, &id.to_string());
+            if !keep(&labels) {
+                return Some((BlockState::LabelExcluded, "another shard's".to_owned()));
+            }
+        }
+        let made_ms = meta.upload_time().unwrap_or_else(|| i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX));
+        let source = meta.thanos.as_ref().map_or("", |thanos| thanos.source.as_str());
+        let from_compactor = matches!(source, "bucket.repair" | "compactor" | "compactor.repair");
+        if !from_compactor && now.saturating_sub(made_ms) < self.consistency_delay_ms {
+            let reason = format!("younger than {} ms", self.consistency_delay_ms);
+            return Some((BlockState::TooFresh, reason));
+        }
+        let marked_ms = marked_s?.saturating_mul(1_000);
+        (now.saturating_sub(marked_ms) > self.deletion_mark_delay_ms)
+            .then(|| (BlockState::MarkedForDeletion, format!("marked for deletion at {marked_ms}")))
+    }
+}
+
+/// Blocks all of whose sources another block of their group and resolution has, with that block.
+fn duplicates(metas: &BTreeMap<BlockId, Arc<BlockMeta>>) -> Vec<(BlockId, BlockId)> {
+    let mut groups: HashMap<(i64, ExternalLabels), Vec<&Arc<BlockMeta>>> = HashMap::new();
+    for meta in metas.values() {
+        groups.entry((meta.resolution_ms(), meta.external_labels())).or_default().push(meta);
+    }
+    let mut duplicates = Vec::new();
+    for mut group in groups.into_values() {
+        group.sort_by_key(|meta| (std::cmp::Reverse(meta.compaction.sources.len()), meta.id()));
+        // which kept blocks hold a source: only they can hold all sources
+        let mut holders: HashMap<BlockId, Vec<usize>> = HashMap::new();
+        let mut kept: Vec<(BlockId, HashSet<BlockId>)> = Vec::new();
+        for meta in group {
+            let sources = &meta.compaction.sources;
+            let candidates: Vec<usize> = match sources.first() {
+                Some(first) => holders.get(first).cloned().unwrap_or_default(),
+                None => (0..kept.len()).collect(),
+            };
+            let covering = candidates.into_iter().find(|&i| sources.iter().all(|source| kept[i].1.contains(source)));
+            if let Some(i) = covering {
+                duplicates.push((meta.id(), kept[i].0));
+                continue;
+            }
+            for &source in sources {
+                holders.entry(source).or_default().push(kept.len());
+            }
+            kept.push((meta.id(), sources.iter().copied().collect()));
+        }
+    }
+    duplicates
+}
+
+#[cfg(test)]
+mod tests;

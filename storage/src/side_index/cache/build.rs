@@ -1,0 +1,135 @@
+//! Builds a side-index from a block's `index`.
+//!
+//! Two passes over the series: the first counts label names to choose columns, the second writes. Besides the bytes of
+//! `index`, which are mapped where they are local, memory holds one row group.
+
+use std::io::{BufWriter, Seek, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::index::{INDEX_FILE, IndexReader};
+use crate::model::label_key;
+use crate::side_index::checksum::{Checksums, IndexIdentity};
+use crate::side_index::schema::NameCounts;
+use crate::side_index::{CHECKSUM_FILE, ChunkSpan, SIDE_INDEX_FILE, SideIndexWriter, checksums_of};
+use crate::store::BlockFiles;
+
+/// Largest index that is read.
+const INDEX_SIZE_MAX: u64 = 64 << 30;
+
+/// A side-index in memory.
+#[derive(Debug, Clone)]
+pub struct BuiltSideIndex {
+    /// What goes into `series.parquet`.
+    pub contents: Bytes,
+    /// What goes into `series.crc`.
+    pub checksums: Bytes,
+}
+
+/// Writes the `series.parquet` of `index` to `out`; returns where the ranges of its checksums end.
+///
+/// # Errors
+/// [`Error::Corrupt`] where the index is damaged; what `out` returns.
+pub fn write_side_index(index: &IndexReader, out: impl Write + Send) -> Result<Vec<u64>> {
+    let (mut counts, mut key) = (NameCounts::default(), String::new());
+    let mut series = index.all_series();
+    while let Some(entry) = series.next()? {
+        fill_key(&mut key, entry.labels);
+        counts.observe(&key);
+    }
+    let mut writer = SideIndexWriter::try_new(out, &counts)?;
+    let mut chunks = Vec::new();
+    let mut series = index.all_series();
+    while let Some(entry) = series.next()? {
+        fill_key(&mut key, entry.labels);
+        chunks.clear();
+        chunks.extend(entry.chunks.iter().map(|chunk| ChunkSpan {
+            mint: chunk.mint,
+            maxt: chunk.maxt,
+            chunk_ref: chunk.chunk.0,
+            span: 0,
+        }));
+        writer.write(&key, u64::from(entry.series.0), &chunks)?;
+    }
+    writer.finish()
+}
+
+fn fill_key(key: &mut String, labels: &[(&str, &str)]) {
+    key.clear();
+    labels.iter().for_each(|(name, value)| label_key::push_pair(key, name, value));
+}
+
+/// Builds the side-index of a block in memory.
+///
+/// # Errors
+/// What reading the block's `index` returns.
+pub async fn build_into_memory(files: &BlockFiles) -> Result<BuiltSideIndex> {
+    let index = read_index(files).await?;
+    let place = files.id().to_string();
+    blocking(move || {
+        let index = IndexReader::try_open(index, place)?;
+        let mut contents = Vec::new();
+        let ends = write_side_index(&index, &mut contents)?;
+        let checksums = checksums_of(&contents, ends, identity(&index))?.encode();
+        Ok(BuiltSideIndex { contents: contents.into(), checksums: checksums.into() })
+    })
+    .await
+}
+
+/// Builds the side-index of a block into `<folder>/<ulid>/`; returns its size in bytes.
+///
+/// # Errors
+/// What reading the block's `index` or writing returns.
+pub async fn build_into_folder(files: &BlockFiles, folder: &Path) -> Result<u64> {
+    let index = read_index(files).await?;
+    let (place, folder) = (files.id().to_string(), folder.to_owned());
+    blocking(move || {
+        let index = IndexReader::try_open(index, place.as_str())?;
+        let (aside, target) = (folder.join(format!("{place}.tmp")), folder.join(&place));
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |error| Error::io(&path, error)
+        };
+        std::fs::create_dir_all(&aside).map_err(io(&aside))?;
+        let path = aside.join(SIDE_INDEX_FILE);
+        let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let mut file = options.map_err(io(&path))?;
+        let mut buffered = BufWriter::new(&mut file);
+        let ends = write_side_index(&index, &mut buffered)?;
+        buffered.flush().map_err(io(&path))?;
+        drop(buffered);
+        let size = file.stream_position().map_err(io(&path))?;
+        let read = |range: Range<u64>| {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+            file.read_exact_at(&mut bytes, range.start).map_err(io(&path))?;
+            Ok(bytes)
+        };
+        let checksums = Checksums::compute(identity(&index), ends, read)?.encode();
+        let sums = aside.join(CHECKSUM_FILE);
+        std::fs::write(&sums, &checksums).map_err(io(&sums))?;
+        if target.exists() {
+            std::fs::remove_dir_all(&target).map_err(io(&target))?;
+        }
+        std::fs::rename(&aside, &target).map_err(io(&target))?;
+        Ok(size + checksums.len() as u64)
+    })
+    .await
+}
+
+fn identity(index: &IndexReader) -> IndexIdentity {
+    IndexIdentity { size: index.size(), toc_crc: index.toc().checksum }
+}
+
+async fn read_index(files: &BlockFiles) -> Result<Bytes> {
+    files.read(INDEX_FILE, INDEX_SIZE_MAX).await?.ok_or_else(|| files.missing(INDEX_FILE))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Internal(format!("building a side-index: {error}")))?
+}

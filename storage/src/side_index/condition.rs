@@ -1,0 +1,190 @@
+//! What a matcher says about a page of a column, before the page is read.
+//!
+//! A page's bounds are the smallest and largest value in it and how many rows lack the label. Equality, a set
+//! (`a|b|c`) and a prefix (`abc.*`) rule pages out by them; every other matcher only by presence.
+
+use regex_syntax::hir::{Hir, HirKind};
+
+use crate::model::{MatchOp, Matcher};
+
+/// Most values of an alternation that are compared one by one.
+const SET_VALUES_MAX: usize = 256;
+
+/// The values that a matcher can accept, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Values {
+    /// Only these, sorted, none empty.
+    Set(Vec<String>),
+    /// Only values that begin so.
+    Prefix(String),
+    /// Any.
+    Any,
+}
+
+/// A matcher prepared for pruning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    values: Values,
+    absent: bool,
+}
+
+/// Bounds of the values of one page. Bounds that are not known are `None`.
+#[derive(Debug, Clone, Copy)]
+pub struct PageBounds<'a> {
+    /// No larger than any value.
+    pub min: Option<&'a [u8]>,
+    /// No smaller than any value.
+    pub max: Option<&'a [u8]>,
+    /// Whether a row may lack the label.
+    pub some_absent: bool,
+    /// Whether all rows lack it.
+    pub all_absent: bool,
+}
+
+impl Condition {
+    /// Prepares `matcher`.
+    #[must_use]
+    pub fn new(matcher: &Matcher) -> Self {
+        let values = match matcher.op() {
+            MatchOp::Equal => Values::Set(vec![matcher.value().to_owned()]),
+            MatchOp::Regex => regex_values(matcher.value()),
+            MatchOp::NotEqual | MatchOp::NotRegex => Values::Any,
+        };
+        let values = match values {
+            Values::Set(mut set) => {
+                set.retain(|value| !value.is_empty());
+                set.sort();
+                Values::Set(set)
+            }
+            other => other,
+        };
+        Self { values, absent: matcher.matches_empty() }
+    }
+
+    /// Whether a row of the page can pass.
+    #[must_use]
+    pub fn may_match(&self, page: PageBounds<'_>) -> bool {
+        if self.absent && page.some_absent {
+            return true;
+        }
+        if page.all_absent {
+            return false;
+        }
+        match &self.values {
+            Values::Any => true,
+            Values::Set(set) => {
+                let first = page.min.map_or(0, |min| set.partition_point(|value| value.as_bytes() < min));
+                set.get(first).is_some_and(|value| page.max.is_none_or(|max| value.as_bytes() <= max))
+            }
+            Values::Prefix(prefix) => {
+                let prefix = prefix.as_bytes();
+                let below = page.max.is_some_and(|max| max < prefix);
+                let above = page.min.is_some_and(|min| min > prefix && !min.starts_with(prefix));
+                !below && !above
+            }
+        }
+    }
+}
+
+/// The values that a regular expression accepts, where it is a set or begins with a literal.
+fn regex_values(pattern: &str) -> Values {
+    let Ok(hir) = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern) else {
+        return Values::Any;
+    };
+    if let Some(set) = literals(&hir) {
+        return Values::Set(set);
+    }
+    match hir.kind() {
+        HirKind::Concat(parts) => match parts.first().map(Hir::kind) {
+            Some(HirKind::Literal(literal)) => match std::str::from_utf8(&literal.0) {
+                Ok(prefix) => Values::Prefix(prefix.to_owned()),
+                Err(_) => Values::Any,
+            },
+            _ => Values::Any,
+        },
+        _ => Values::Any,
+    }
+}
+
+/// All strings of an expression that has few.
+fn literals(hir: &Hir) -> Option<Vec<String>> {
+    match hir.kind() {
+        HirKind::Empty => Some(vec![String::new()]),
+        HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
+        HirKind::Capture(capture) => literals(&capture.sub),
+        HirKind::Alternation(branches) => {
+            let mut all = Vec::new();
+            for branch in branches {
+                all.extend(literals(branch)?);
+                if all.len() > SET_VALUES_MAX {
+                    return None;
+                }
+            }
+            Some(all)
+        }
+        HirKind::Concat(parts) => {
+            let mut all = vec![String::new()];
+            for part in parts {
+                let tails = literals(part)?;
+                if all.len() * tails.len() > SET_VALUES_MAX {
+                    return None;
+                }
+                all = all.iter().flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}"))).collect();
+            }
+            Some(all)
+        }
+        HirKind::Class(class) => {
+            let mut all = Vec::new();
+            let regex_syntax::hir::Class::Unicode(class) = class else { return None };
+            for range in class.iter() {
+                if all.len() + range.len() > SET_VALUES_MAX {
+                    return None;
+                }
+                all.extend((range.start()..=range.end()).map(String::from));
+            }
+            Some(all)
+        }
+        HirKind::Look(_) | HirKind::Repetition(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(op: MatchOp, value: &str, page: (&str, &str, bool), expected: bool) {
+        let condition = Condition::new(&Matcher::try_new(op, "n", value).unwrap());
+        let bounds = PageBounds {
+            min: (!page.0.is_empty()).then_some(page.0.as_bytes()),
+            max: (!page.1.is_empty()).then_some(page.1.as_bytes()),
+            some_absent: page.2,
+            all_absent: page.0.is_empty() && page.2,
+        };
+        assert_eq!(condition.may_match(bounds), expected, "{op:?} {value} on {page:?}");
+    }
+
+    #[test]
+    fn pages_are_ruled_out_by_bounds() {
+        use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+        check(Equal, "b", ("a", "c", false), true);
+        check(Equal, "b", ("c", "d", false), false);
+        check(Equal, "b", ("a", "az", true), false);
+        check(Equal, "", ("a", "b", false), false);
+        check(Equal, "", ("a", "b", true), true);
+        check(NotEqual, "", ("", "", true), false);
+        check(NotEqual, "a", ("a", "a", false), true);
+        check(Regex, "b|e|", ("c", "d", false), false);
+        check(Regex, "b|e|", ("c", "d", true), true);
+        check(Regex, "b|e", ("c", "f", false), true);
+        check(Regex, "x[12]", ("x2", "x9", false), true);
+        check(Regex, "x[12]", ("x3", "x9", false), false);
+        check(Regex, "abc.*", ("abcd", "abce", false), true);
+        check(Regex, "abc.*", ("aa", "abb", false), false);
+        check(Regex, "abc.+", ("abd", "b", false), false);
+        check(Regex, "abc.+", ("a", "b", false), true);
+        check(Regex, ".*", ("", "", true), true);
+        check(Regex, ".+", ("", "", true), false);
+        check(NotRegex, "a|b", ("a", "b", false), true);
+        check(Regex, "(?i)ab|c", ("x", "y", false), false);
+    }
+}

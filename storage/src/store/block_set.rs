@@ -1,0 +1,206 @@
+//! Blocks that are queried together: which of them a request needs, and the answers of all.
+//!
+//! Blocks with equal external labels form a group. Of a group, a request with a coarsest acceptable resolution gets
+//! the coarsest blocks allowed; what they leave open is filled from the next finer resolution, and so on to raw.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::error::Result;
+use crate::model::{BlockId, ExternalLabels, TimeInterval};
+
+use super::{BlockStore, LabelRequest, SeriesPart, SeriesRequest, StoreInfo};
+
+/// Blocks of one request that are opened and selected from at once.
+pub const BLOCKS_AHEAD: usize = 16;
+
+/// An unchanging set of blocks.
+#[derive(Debug, Default)]
+pub struct BlockSet {
+    /// By external labels; in each by resolution, coarsest first; in each by time.
+    groups: BTreeMap<ExternalLabels, Vec<(i64, Vec<BlockStore>)>>,
+    count: usize,
+}
+
+impl BlockSet {
+    /// A set of these blocks.
+    #[must_use]
+    pub fn new(blocks: Vec<BlockStore>) -> Self {
+        let count = blocks.len();
+        let mut groups: BTreeMap<ExternalLabels, BTreeMap<std::cmp::Reverse<i64>, Vec<BlockStore>>> = BTreeMap::new();
+        for block in blocks {
+            let group = groups.entry(block.external_labels().clone()).or_default();
+            group.entry(std::cmp::Reverse(block.meta().resolution_ms())).or_default().push(block);
+        }
+        let sorted = |mut blocks: Vec<BlockStore>| {
+            blocks.sort_by_key(|block| (block.range().mint, block.id()));
+            blocks
+        };
+        let groups = groups.into_iter().map(|(labels, resolutions)| {
+            (labels, resolutions.into_iter().map(|(resolution, blocks)| (resolution.0, sorted(blocks))).collect())
+        });
+        Self { groups: groups.collect(), count }
+    }
+
+    /// How many blocks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// All blocks.
+    pub fn iter(&self) -> impl Iterator<Item = &BlockStore> {
+        self.groups.values().flatten().flat_map(|(_, blocks)| blocks)
+    }
+
+    /// The block of that name.
+    #[must_use]
+    pub fn get(&self, id: BlockId) -> Option<&BlockStore> {
+        self.iter().find(|block| block.id() == id)
+    }
+
+    /// What the blocks cover.
+    #[must_use]
+    pub fn info(&self) -> StoreInfo {
+        let interval = self.iter().fold(TimeInterval::new(i64::MAX, i64::MIN), |all, block| {
+            let range = block.range();
+            TimeInterval::new(all.mint.min(range.mint), all.maxt.max(range.maxt.saturating_sub(1)))
+        });
+        StoreInfo { external_labels: self.groups.keys().cloned().collect(), interval }
+    }
+
+    /// The blocks that a request for `interval` needs, at the coarsest resolution up to `resolution_max_ms`, by time.
+    #[must_use]
+    pub fn pick(&self, interval: TimeInterval, resolution_max_ms: i64) -> Vec<&BlockStore> {
+        let mut picked = Vec::new();
+        for resolutions in self.groups.values() {
+            let coarsest = resolutions.iter().position(|(resolution, _)| *resolution <= resolution_max_ms);
+            if let Some(first) = coarsest {
+                fill(&resolutions[first..], interval, &mut picked);
+            }
+        }
+        picked.sort_by_key(|block| (block.range().mint, block.id()));
+        // two gaps beside one coarse block can need the same finer block
+        picked.dedup_by_key(|block| block.id());
+        picked
+    }
+
+    /// The parts of all blocks that a request needs, by time.
+    ///
+    /// # Errors
+    /// The first error of a block: a partial answer is none.
+    pub async fn series(&self, request: &SeriesRequest) -> Result<Vec<std::sync::Arc<dyn SeriesPart>>> {
+        let picked = self.pick(request.interval, request.max_resolution_ms).into_iter().cloned();
+        let selecting: Vec<_> = picked.map(|block| select(block, request.clone())).collect();
+        let parts: Vec<_> = futures::stream::iter(selecting).buffered(BLOCKS_AHEAD).try_collect().await?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// The label names of all blocks in the request's interval.
+    ///
+    /// # Errors
+    /// The first error of a block.
+    pub async fn label_names(&self, request: &LabelRequest) -> Result<BTreeSet<String>> {
+        let blocks = self.iter().filter(|block| block.range().overlaps(request.interval)).cloned();
+        let asking: Vec<_> = blocks.map(|block| names(block, request.clone())).collect();
+        collect(asking).await
+    }
+
+    /// The values of label `name` of all blocks in the request's interval.
+    ///
+    /// # Errors
+    /// The first error of a block.
+    pub async fn label_values(&self, name: &str, request: &LabelRequest) -> Result<BTreeSet<String>> {
+        let blocks = self.iter().filter(|block| block.range().overlaps(request.interval)).cloned();
+        let asking: Vec<_> = blocks.map(|block| values(block, name.to_owned(), request.clone())).collect();
+        collect(asking).await
+    }
+}
+
+async fn select(block: BlockStore, request: SeriesRequest) -> Result<Option<std::sync::Arc<dyn SeriesPart>>> {
+    block.select(&request).await
+}
+
+async fn names(block: BlockStore, request: LabelRequest) -> Result<BTreeSet<String>> {
+    block.names(&request).await
+}
+
+async fn values(block: BlockStore, name: String, request: LabelRequest) -> Result<BTreeSet<String>> {
+    block.values(&name, &request).await
+}
+
+async fn collect(asking: Vec<impl Future<Output = Result<BTreeSet<String>>> + Send>) -> Result<BTreeSet<String>> {
+    let merge = async |mut all: BTreeSet<String>, more: BTreeSet<String>| {
+        all.extend(more);
+        Ok(all)
+    };
+    futures::stream::iter(asking).buffered(BLOCKS_AHEAD).try_fold(BTreeSet::new(), merge).await
+}
+
+/// Picks blocks of the first resolution that overlap `interval`, and of the others for what these leave open.
+fn fill<'a>(resolutions: &'a [(i64, Vec<BlockStore>)], interval: TimeInterval, picked: &mut Vec<&'a BlockStore>) {
+    let Some(((_, blocks), finer)) = resolutions.split_first() else { return };
+    if interval.mint > interval.maxt {
+        return;
+    }
+    let mut open_from = Some(interval.mint);
+    for block in blocks.iter().filter(|block| block.range().overlaps(interval)) {
+        let range = block.range();
+        if let (Some(from), Some(until)) = (open_from, range.mint.checked_sub(1)) {
+            fill(finer, TimeInterval::new(from, until.min(interval.maxt)), picked);
+        }
+        picked.push(block);
+        open_from = open_from.map(|from| from.max(range.maxt));
+    }
+    if let Some(from) = open_from {
+        fill(finer, TimeInterval::new(from, interval.maxt), picked);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::block::BlockMeta;
+    use crate::block::meta::{Downsample, ThanosMeta};
+    use crate::model::TimeRange;
+    use crate::side_index::{SideIndexCache, SideIndexSettings};
+    use crate::store::BlockFiles;
+
+    fn check(blocks: &[(i64, i64, i64)], interval: (i64, i64), resolution: i64, expected: &[usize]) {
+        let cache = SideIndexCache::new(SideIndexSettings::default());
+        let id = |i: usize| BlockId::new(ulid::Ulid::from_parts(i as u64, 0));
+        let stores = blocks.iter().enumerate().map(|(i, &(resolution, mint, maxt))| {
+            let mut meta = BlockMeta::new(id(i), TimeRange { mint, maxt });
+            meta.thanos = Some(ThanosMeta { downsample: Downsample { resolution }, ..ThanosMeta::default() });
+            BlockStore::new(BlockFiles::memory(id(i), Vec::new()), Arc::new(meta), Arc::clone(&cache))
+        });
+        let set = BlockSet::new(stores.collect());
+        let picked: Vec<BlockId> =
+            set.pick(TimeInterval::new(interval.0, interval.1), resolution).iter().map(|b| b.id()).collect();
+        assert_eq!(picked, expected.iter().map(|&i| id(i)).collect::<Vec<_>>(), "{interval:?} at {resolution}");
+    }
+
+    #[test]
+    fn gaps_are_filled_from_finer_blocks() {
+        let blocks =
+            [(0, 0, 100), (0, 100, 200), (0, 200, 300), (300_000, 100, 200), (3_600_000, 100, 150), (0, 300, 400)];
+        check(&blocks, (0, 399), 0, &[0, 1, 2, 5]);
+        check(&blocks, (0, 399), 300_000, &[0, 3, 2, 5]);
+        check(&blocks, (0, 199), 299_999, &[0, 1]);
+        check(&blocks, (120, 140), i64::MAX, &[4]);
+        check(&blocks, (120, 160), i64::MAX, &[3, 4]);
+        check(&blocks, (0, 100), i64::MAX, &[0, 4]);
+        check(&blocks, (400, 500), 0, &[]);
+        check(&[(300_000, 0, 100)], (0, 100), 0, &[]);
+        check(&[(0, i64::MIN, i64::MAX), (300_000, i64::MIN, 5)], (i64::MIN, i64::MAX), 300_000, &[0, 1]);
+    }
+}
