@@ -17,7 +17,6 @@ mod either_kind;
 mod floats_only;
 mod fold;
 mod instant_rate;
-mod kahan;
 mod minmax;
 mod note;
 mod positions;
@@ -38,8 +37,6 @@ use storage::model::{FloatHistogram, Timestamp};
 use crate::annotations::AnnotationSink;
 use crate::error::{Error, Result};
 use crate::vector::Row;
-
-pub(crate) use kahan::kahan_add;
 
 /// The samples of one series, ascending in time, floats and histograms apart.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,14 +4,14 @@
 //! products of distances. Two of them merge by Chan's formula. Times count from the series' first sample,
 //! values from its first value.
 
-use storage::model::Timestamp;
+use storage::model::{Timestamp, kahan_add};
 
 use super::floats_only::FloatKernel;
 use super::fold::{Fold, MAGNIFICATION_LIMIT, fold_windows};
 use super::positions::Positions;
 use super::variance::tame;
 use super::window::Window;
-use super::{KernelContext, ScalarArg, kahan_add};
+use super::{KernelContext, ScalarArg};
 use crate::error::Result;
 
 /// `deriv`: the slope a second.

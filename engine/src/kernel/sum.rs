@@ -3,14 +3,14 @@
 //! A state is a Kahan sum. Merging two of them adds their sums with the error of that addition kept, so it loses no
 //! more than adding sample by sample does.
 
-use storage::model::{FloatHistogram, Timestamp};
+use storage::model::{FloatHistogram, Timestamp, kahan_add};
 
+use super::KernelContext;
 use super::either_kind::{HistogramKernel, HistogramWindow};
 use super::floats_only::FloatKernel;
 use super::fold::{Fold, fold_windows};
 use super::note::Notes;
 use super::window::Window;
-use super::{KernelContext, kahan_add};
 use crate::error::Result;
 
 /// `sum_over_time`.

@@ -4,13 +4,13 @@
 //! two of them merge by Chan's formula (Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing
 //! sample variances, 1979).
 
-use storage::model::Timestamp;
+use storage::model::{Timestamp, kahan_add};
 
+use super::KernelContext;
 use super::floats_only::FloatKernel;
 use super::fold::{Fold, MAGNIFICATION_LIMIT, fold_windows};
 use super::positions::Positions;
 use super::window::Window;
-use super::{KernelContext, kahan_add};
 use crate::error::Result;
 
 /// `stdvar_over_time`, or its square root.

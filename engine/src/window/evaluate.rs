@@ -66,8 +66,7 @@ impl Evaluator {
             metric_name: &name,
             position: &self.position,
         };
-        kernel.evaluate(&series, &context, row);
-        Ok(())
+        kernel.evaluate(&series, &context, row)
     }
 }
 
