@@ -1,1 +1,8 @@
-//! placeholder
+//! Other people's contracts: the Prometheus HTTP API with Thanos's parameters, and the objstore YAML of Thanos.
+//!
+//! Only this crate knows foreign wire types; what it hands on are the types of engine and storage.
+
+mod duration;
+pub mod objstore;
+
+pub use duration::{DurationError, parse_duration_flag};
