@@ -17,8 +17,9 @@ pub use block_id::BlockId;
 pub use budget::{Budget, BudgetExceeded, Reservation, UnlimitedBudget};
 pub use external_labels::ExternalLabels;
 pub use histogram::{
-    Bucket, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram, HistogramError,
-    MAX_EXPONENTIAL_SCHEMA, MIN_EXPONENTIAL_SCHEMA, Span, exp2, is_exponential_schema, kahan_add, log2,
+    Bucket, CUSTOM_BUCKETS_SCHEMA, ClassicBucket, Combined, CounterResetHint, FloatHistogram, Histogram,
+    HistogramError, MAX_EXPONENTIAL_SCHEMA, MIN_EXPONENTIAL_SCHEMA, MonotonicFix, NanNote, Span, bucket_fraction,
+    bucket_quantile, exp2, is_exponential_schema, kahan_add, log2,
 };
 pub use labels::{Labels, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};

@@ -6,22 +6,28 @@
 mod arithmetic;
 mod bounds;
 mod buckets;
+mod classic;
 mod compact;
 mod custom;
 mod error;
 mod kahan;
 mod log_scale;
+mod quantile;
 mod reset;
 mod spans;
+mod text;
+mod trim;
 mod validate;
 mod zero;
 
 pub use arithmetic::Combined;
 pub use bounds::{MAX_EXPONENTIAL_SCHEMA, MIN_EXPONENTIAL_SCHEMA, is_exponential_schema};
 pub use buckets::Bucket;
+pub use classic::{ClassicBucket, MonotonicFix, bucket_fraction, bucket_quantile};
 pub use error::HistogramError;
 pub use kahan::kahan_add;
 pub use log_scale::{exp2, log2};
+pub use quantile::NanNote;
 
 /// The schema that marks custom bucket bounds.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
