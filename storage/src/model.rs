@@ -9,6 +9,7 @@ mod histogram;
 pub mod label_key;
 mod labels;
 mod matcher;
+mod quote;
 mod sample;
 mod tenant;
 mod time;
@@ -22,7 +23,8 @@ pub use histogram::{
     bucket_quantile, exp2, is_exponential_schema, kahan_add, log2,
 };
 pub use labels::{Labels, METRIC_NAME};
-pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use matcher::{MatchOp, Matcher, MatcherError, ReplaceRegex};
+pub use quote::quote_go;
 pub use sample::{STALE_NAN_BITS, SampleBuffer, is_stale_nan, stale_nan};
 pub use tenant::TenantScope;
 pub use time::{TimeInterval, TimeRange, Timestamp};

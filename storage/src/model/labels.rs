@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::label_key;
+use super::{label_key, quote};
 
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
@@ -95,7 +95,7 @@ impl fmt::Display for Labels {
             if i > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{name}={value:?}")?;
+            write!(f, "{}={}", quote::label_name(&name), quote::quote_go(&value))?;
         }
         f.write_str("}")
     }

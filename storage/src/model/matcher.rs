@@ -3,7 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use regex_automata::meta::Regex;
+use super::quote;
+
+mod class;
+mod regex;
+mod replace;
+mod syntax;
+
+pub use replace::ReplaceRegex;
+
+use regex::ValueRegex;
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,7 +38,7 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Arc<Regex>>,
+    regex: Option<Arc<ValueRegex>>,
 }
 
 impl Matcher {
@@ -41,10 +50,7 @@ impl Matcher {
         let (name, value) = (name.into(), value.into());
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                let regex = Regex::new(&format!("^(?s:{value})$")).map_err(|e| MatcherError(e.to_string()))?;
-                Some(Arc::new(regex))
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(ValueRegex::try_new(&value)?)),
         };
         Ok(Self { name, op, value, regex })
     }
@@ -85,6 +91,21 @@ impl Matcher {
         }
     }
 
+    /// The values that a regular expression is a list of, ascending and without duplicates: `a|b` has `a` and `b`.
+    /// With `=~` these are all values that pass, with `!~` all that do not. `None` for other operators.
+    #[must_use]
+    pub fn set_matches(&self) -> Option<&[String]> {
+        self.regex.as_ref()?.set()
+    }
+
+    /// What all values that a regular expression matches begin with, where that is known and not empty: `foo.*` has
+    /// `foo`. With `!~` a value that begins otherwise passes. `None` for other operators, and for those with
+    /// [`set_matches`](Self::set_matches).
+    #[must_use]
+    pub fn prefix(&self) -> Option<&str> {
+        self.regex.as_ref()?.prefix()
+    }
+
     /// Whether a series without the label passes.
     #[must_use]
     pub fn matches_empty(&self) -> bool {
@@ -108,7 +129,7 @@ impl fmt::Display for Matcher {
             MatchOp::Regex => "=~",
             MatchOp::NotRegex => "!~",
         };
-        write!(f, "{}{op}{:?}", self.name, self.value)
+        write!(f, "{}{op}{}", quote::label_name(&self.name), quote::quote_go(&self.value))
     }
 }
 
@@ -117,3 +138,6 @@ impl fmt::Debug for Matcher {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,22 +212,23 @@ mod tests {
         assert!((actual - expected).abs() < 1e-12 || actual == expected, "{actual} {expected}");
     }
 
-    /// Two observations in the zero bucket and ten in whole powers of two.
+    /// The histogram and answers of Prometheus's own test script.
     #[test]
     fn known_quantiles() {
-        let mut h = exponential(1, &[2.0, 3.0, 0.0, 1.0, 4.0], &[]);
+        let mut h = exponential(0, &[2.0, 3.0, 0.0, 1.0, 4.0], &[]);
         (h.count, h.sum, h.zero_count, h.zero_threshold) = (12.0, 100.0, 2.0, 0.001);
         for (q, expected) in [
             (1.001, f64::INFINITY),
-            (1.0, 32.0),
-            (0.99, 31.341_449_522_781_655),
-            (0.5, 4.0),
-            (0.25, 1.414_213_562_373_095_1),
-            (0.1, 0.0006),
+            (1.0, 16.0),
+            (0.99, 15.670_724_761_390_828),
+            (0.9, 12.996_038_341_699_77),
+            (0.6, 4.594_793_419_988_138),
+            (0.5, 1.587_401_051_968_199_4),
+            (0.1, 0.000_600_000_000_000_000_1),
             (0.0, 0.0),
             (-1.0, f64::NEG_INFINITY),
         ] {
-            near(h.quantile(q).0, expected);
+            assert_eq!(h.quantile(q).0, expected, "{q}");
         }
         assert!(h.quantile(f64::NAN).0.is_nan() && FloatHistogram::default().quantile(0.5).0.is_nan());
         let negative = exponential(1, &[], &[2.0, 2.0]);
