@@ -32,6 +32,13 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// Two series have the same labels and a sample at the same step.
+    pub(crate) fn same_labelset() -> Self {
+        Self::Execution("vector cannot contain metrics with the same labelset".to_owned())
+    }
+}
+
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
         DataFusionError::External(Box::new(error))

@@ -7,22 +7,28 @@
 
 mod annotations;
 mod answer;
+mod binary;
+mod collected;
 mod concat;
 mod context;
 mod dedup;
 mod error;
 pub mod kernel;
+mod label_ops;
 mod memory;
 mod merge_series;
 mod operator;
 mod scalar;
 mod series_decoder;
 mod series_scan;
+#[cfg(test)]
+mod testing;
 pub mod vector;
 mod window;
 
 pub use annotations::AnnotationSink;
 pub use answer::{Answer, QueryRequest, QueryStats, QueryTime, Value};
+pub use binary::{BinaryExec, BinarySpec};
 pub use concat::ConcatExec;
 pub use context::{QueryContext, SampleLimit};
 pub use error::{Error, Result};

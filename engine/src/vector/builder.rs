@@ -8,7 +8,8 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::SchemaRef;
-use arrow::util::bit_util;
+use arrow::util::bit_chunk_iterator::UnalignedBitChunk;
+use arrow::util::{bit_mask, bit_util};
 use storage::model::FloatHistogram;
 
 use super::{
@@ -60,9 +61,31 @@ impl Row<'_> {
 
     /// Puts floats at every step.
     pub fn set_all(&mut self, values: &[f64]) {
-        self.values.copy_from_slice(values);
-        for step in 0..values.len() {
-            bit_util::set_bit(self.valid, self.first_bit + step);
+        self.put_floats(None, |floats| floats.copy_from_slice(values));
+    }
+
+    /// Puts floats at the steps that have a bit in `present` (`None`: at every step) of a row that is still empty.
+    /// `compute` writes the whole row; what it writes where there is no bit is never read.
+    pub fn put_floats(&mut self, present: Option<&BooleanBuffer>, compute: impl FnOnce(&mut [f64])) {
+        compute(self.values);
+        let (steps, first) = (self.values.len(), self.first_bit);
+        match present {
+            Some(bits) => {
+                bit_mask::set_bits(self.valid, bits.values(), first, bits.offset(), steps);
+            }
+            None => {
+                let mut bit = first;
+                let end = first + steps;
+                while bit < end {
+                    if bit.is_multiple_of(8) && bit + 8 <= end {
+                        self.valid[bit / 8] = 0xff;
+                        bit += 8;
+                    } else {
+                        bit_util::set_bit(self.valid, bit);
+                        bit += 1;
+                    }
+                }
+            }
         }
     }
 
@@ -135,11 +158,12 @@ impl VectorBuilder {
         let start = self.rows * self.steps;
         self.values.truncate(start);
         self.values.resize(start + self.steps, 0.0);
-        self.valid.resize(bit_util::ceil(start + self.steps, 8), 0);
         // a forgotten row may have left bits behind
-        for bit in start..start + self.steps {
-            bit_util::unset_bit(&mut self.valid, bit);
+        self.valid.truncate(bit_util::ceil(start, 8));
+        if let (Some(last), used @ 1..) = (self.valid.last_mut(), start % 8) {
+            *last &= (1 << used) - 1;
         }
+        self.valid.resize(bit_util::ceil(start + self.steps, 8), 0);
         self.open_histograms.clear();
         Row {
             values: &mut self.values[start..],
@@ -153,7 +177,7 @@ impl VectorBuilder {
     /// samples in it.
     pub fn finish_row(&mut self, labels: &str) -> usize {
         let start = self.rows * self.steps;
-        let floats = BooleanBuffer::new(Buffer::from_slice_ref(&self.valid), start, self.steps).count_set_bits();
+        let floats = UnalignedBitChunk::new(&self.valid, start, self.steps).count_ones();
         let samples = floats + self.open_histograms.len();
         if samples == 0 {
             return 0;
@@ -176,10 +200,9 @@ impl VectorBuilder {
     /// Appends a copy of `row` under other labels.
     pub fn push_copy(&mut self, labels: &str, row: &RowView<'_>) {
         let mut target = self.start_row();
-        for step in row.present_steps() {
-            if let Some(sample) = row.sample(step) {
-                target.set_sample(step, sample);
-            }
+        target.put_floats(row.float_bits().as_ref(), |floats| floats.copy_from_slice(row.values));
+        for (step, histogram) in row.histograms {
+            target.set_histogram(*step as usize, histogram.clone());
         }
         self.finish_row(labels);
     }
