@@ -77,3 +77,14 @@ async fn run(plan: &Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result
     }
     Ok(ScalarArg::Steps(columns.row(0).values.into()))
 }
+
+/// Takes apart the inputs of an operator whose children are one plan and those of its `scalars`, in that order.
+pub(crate) fn with_scalars(
+    inputs: Vec<Arc<dyn ExecutionPlan>>,
+    scalars: &[ScalarInput],
+) -> Result<(Arc<dyn ExecutionPlan>, Vec<ScalarInput>)> {
+    let mut inputs = inputs.into_iter();
+    let input = inputs.next().ok_or_else(|| Error::Internal("an operator was given too few inputs".to_owned()))?;
+    let scalars = scalars.iter().map(|scalar| scalar.with_child(&mut inputs)).collect::<Result<_>>()?;
+    Ok((input, scalars))
+}
