@@ -130,3 +130,94 @@ pub fn filter_into(key: &str, out: &mut String, mut keep: impl FnMut(Escaped<'_>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Labels;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Text with the bytes that the encoding turns on, and prefixes of itself.
+    fn text(min: usize) -> impl Strategy<Value = String> {
+        let c = prop::sample::select(vec!['\0', '\u{1}', '\u{2}', 'a', 'b', '\u{7f}', 'é', '\u{ffff}', '\u{10ffff}']);
+        prop::collection::vec(c, min..4).prop_map(String::from_iter)
+    }
+
+    fn label_set() -> impl Strategy<Value = BTreeMap<String, String>> {
+        prop::collection::btree_map(text(1), text(0), 0..4)
+    }
+
+    /// The labels without empty values, which are none.
+    fn present(labels: &BTreeMap<String, String>) -> Vec<(String, String)> {
+        labels.iter().filter(|(_, value)| !value.is_empty()).map(|(n, v)| (n.clone(), v.clone())).collect()
+    }
+
+    proptest! {
+        /// Prometheus compares pair by pair, name then value, and then the number of labels: which is how vectors of
+        /// pairs compare.
+        #[test]
+        fn key_order_is_label_order(a in label_set(), b in label_set()) {
+            let (key_a, key_b) = (Labels::from_pairs(&a).into_key(), Labels::from_pairs(&b).into_key());
+            prop_assert_eq!(key_a.as_bytes().cmp(key_b.as_bytes()), present(&a).cmp(&present(&b)));
+        }
+
+        #[test]
+        fn escaped_text_compares_like_text(a in text(0), b in text(0)) {
+            let key = |text: &str| { let mut key = String::new(); push_pair(&mut key, "n", &format!("x{text}")); key };
+            let (key_a, key_b) = (key(&a), key(&b));
+            let (value_a, value_b) = (get(&key_a, "n").unwrap(), get(&key_b, "n").unwrap());
+            prop_assert_eq!(value_a.cmp(&value_b), a.cmp(&b));
+            let (text_a, text_b) = (format!("x{a}"), format!("x{b}"));
+            prop_assert!(value_a.is(&text_a));
+            prop_assert_eq!(value_a.is(&text_b), a == b);
+        }
+
+        #[test]
+        fn keys_round_trip(labels in label_set()) {
+            let present = present(&labels);
+            let key = Labels::from_pairs(&labels).into_key();
+            let read: Vec<_> = pairs(&key).map(|p| (p.name.text().into_owned(), p.value.text().into_owned())).collect();
+            prop_assert_eq!(&read, &present);
+            let raw: String = pairs(&key).map(|pair| pair.raw).collect();
+            prop_assert_eq!(&raw, &key);
+            for (name, value) in &labels {
+                let found = get(&key, name).map(|value| value.text().into_owned());
+                prop_assert_eq!(found, (!value.is_empty()).then(|| value.clone()));
+            }
+        }
+
+        #[test]
+        fn a_subset_of_a_key_is_the_key_of_the_subset(labels in label_set(), kept in prop::collection::vec(text(1), 0..3)) {
+            let kept: Vec<_> = kept.into_iter().chain(labels.keys().next().cloned()).collect();
+            let mut subset = String::new();
+            let key = Labels::from_pairs(&labels).into_key();
+            filter_into(&key, &mut subset, |name| kept.iter().any(|keep| name.is(keep)));
+            let expected = Labels::from_pairs(labels.iter().filter(|(name, _)| kept.contains(name)));
+            prop_assert_eq!(subset, expected.into_key());
+        }
+
+        #[test]
+        fn any_text_reads_as_some_pairs(text in any::<String>()) {
+            let read: usize = pairs(&text).map(|pair| pair.raw.len().max(pair.value.text().len())).sum();
+            prop_assert!(read <= text.len());
+        }
+    }
+
+    #[test]
+    fn prefixes_sort_first() {
+        let key = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).into_key();
+        let ordered = [
+            key(&[]),
+            key(&[("a", "1")]),
+            key(&[("a", "1"), ("b", "1")]),
+            key(&[("a", "1\0")]),
+            key(&[("a", "1\u{1}")]),
+            key(&[("a", "12")]),
+            key(&[("a", "\u{10ffff}")]),
+            key(&[("a\0", "1")]),
+            key(&[("aa", "1")]),
+        ];
+        assert!(ordered.is_sorted());
+    }
+}

@@ -106,3 +106,30 @@ impl fmt::Debug for Labels {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display() {
+        let labels = Labels::from_pairs([("job", "a\"b\u{1}"), ("__name__", "up"), ("service.name", "é\u{200b}")]);
+        assert_eq!(labels.to_string(), r#"{__name__="up", job="a\"b\x01", "service.name"="é\u200b"}"#);
+        assert_eq!(Labels::default().to_string(), "{}");
+    }
+
+    #[test]
+    fn the_last_of_a_name_wins_and_empty_values_go() {
+        let labels = Labels::from_pairs([("a", "1"), ("b", ""), ("a", "2"), ("c", "3"), ("c", "")]);
+        assert_eq!(labels, Labels::from_pairs([("a", "2")]));
+        assert_eq!(labels.get("c"), None);
+    }
+
+    #[test]
+    fn changed_sets() {
+        let labels = Labels::from_pairs([("a", "1"), ("b", "2"), ("c", "3")]);
+        assert_eq!(labels.with("b", ""), labels.without(&["b"]));
+        assert_eq!(labels.with("aa", "x").only(&["aa", "c", "d"]), Labels::from_pairs([("aa", "x"), ("c", "3")]));
+        assert_eq!(labels.with("a", "9").get("a").as_deref(), Some("9"));
+    }
+}

@@ -71,7 +71,6 @@ fn power_of_two(exponent: i64) -> f64 {
 }
 
 /// 2^(i/256 − 1) as the Prometheus client libraries have it.
-#[expect(clippy::approx_constant, reason = "the table's own digits, which are not the nearest floats")]
 #[rustfmt::skip]
 const FRACTIONS: [f64; 256] = [
     0.5, 0.5013556375251013, 0.5027149505564014, 0.5040779490592088, 0.5054446430258502,

@@ -1,5 +1,7 @@
 //! Quantiles and fractions of classic histograms, whose buckets are series with cumulative counts.
 
+use std::cmp::Ordering;
+
 use super::super::sample::is_stale_nan;
 
 /// Differences between neighbouring buckets below this part of their sum are artefacts of float sums.
@@ -62,8 +64,8 @@ pub fn bucket_quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Monoto
         return (f64::NAN, fix);
     }
     let rank = q * last.count;
-    // Not partition_point by `<`: a NaN count ends the search as it does in Prometheus.
-    let found = lower.partition_point(|bucket| !(bucket.count >= rank));
+    // A NaN count is not enough, as in Prometheus.
+    let found = lower.partition_point(|bucket| matches!(bucket.count.partial_cmp(&rank), None | Some(Ordering::Less)));
     let quantile = match lower.get(found) {
         None => second_last.upper_bound,
         Some(bucket) if found == 0 && bucket.upper_bound <= 0.0 => first.upper_bound,

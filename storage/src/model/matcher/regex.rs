@@ -11,8 +11,10 @@ use super::{MatcherError, syntax};
 
 /// Most bytes that a compiled expression may take.
 const MAX_COMPILED_BYTES: usize = 10 << 20;
-/// Most values that classes and products of alternatives are written out to.
-const MAX_SET: usize = 1024;
+/// Most values that products of alternatives are written out to.
+const MAX_PRODUCT: usize = 1024;
+/// Most bytes that a list of values may take, each value's own string counted too.
+const MAX_SET_BYTES: usize = 8 << 20;
 
 /// What a value has to be.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl ValueRegex {
         let prefix = leading_literal(&hir).unwrap_or_default().to_owned();
         let form = match simple_form(&hir) {
             Some(form) => form,
-            None => Form::General(compile(anchored(hir), WhichCaptures::None, pattern)?),
+            None => Form::General(compile(&anchored(hir), WhichCaptures::None, pattern)?),
         };
         Ok(Self { form, prefix })
     }
@@ -85,9 +87,9 @@ impl ValueRegex {
 }
 
 /// Compiles with bounded size. `pattern` is for the error.
-pub(super) fn compile(hir: Hir, captures: WhichCaptures, pattern: &str) -> Result<Regex, MatcherError> {
+pub(super) fn compile(hir: &Hir, captures: WhichCaptures, pattern: &str) -> Result<Regex, MatcherError> {
     let config = Config::new().nfa_size_limit(Some(MAX_COMPILED_BYTES)).which_captures(captures);
-    Regex::builder().configure(config).build_from_hir(&hir).map_err(|_| syntax::error("expression too large", pattern))
+    Regex::builder().configure(config).build_from_hir(hir).map_err(|_| syntax::error("expression too large", pattern))
 }
 
 fn anchored(hir: Hir) -> Hir {
@@ -122,9 +124,14 @@ fn values(hir: &Hir) -> Option<Vec<String>> {
             })
         }
         HirKind::Alternation(alternatives) => {
-            let mut all = Vec::new();
+            let (mut all, mut bytes) = (Vec::new(), 0);
             for alternative in alternatives {
-                all.extend(values(alternative)?);
+                let more = values(alternative)?;
+                bytes += bytes_of(&more);
+                if bytes > MAX_SET_BYTES {
+                    return None;
+                }
+                all.extend(more);
             }
             Some(all)
         }
@@ -132,9 +139,11 @@ fn values(hir: &Hir) -> Option<Vec<String>> {
             let mut products = vec![String::new()];
             for piece in pieces {
                 let ends = values(piece)?;
-                let size = products.len().checked_mul(ends.len())?;
                 // Factoring out what alternatives begin with does not make their list longer.
-                if size > MAX_SET && products.len() > 1 && ends.len() > 1 {
+                let grows = products.len() > 1 && ends.len() > 1;
+                let bytes =
+                    bytes_of(&products).saturating_mul(ends.len()) + bytes_of(&ends).saturating_mul(products.len());
+                if bytes > MAX_SET_BYTES || (grows && products.len().saturating_mul(ends.len()) > MAX_PRODUCT) {
                     return None;
                 }
                 products =
@@ -149,6 +158,10 @@ fn values(hir: &Hir) -> Option<Vec<String>> {
         }
         HirKind::Class(Class::Bytes(_)) | HirKind::Repetition(_) | HirKind::Capture(_) | HirKind::Look(_) => None,
     }
+}
+
+fn bytes_of(values: &[String]) -> usize {
+    values.iter().map(|value| value.len() + size_of::<String>()).sum()
 }
 
 fn leading_literal(hir: &Hir) -> Option<&str> {

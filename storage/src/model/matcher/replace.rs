@@ -23,7 +23,7 @@ impl ReplaceRegex {
     pub fn try_new(pattern: &str) -> Result<Self, MatcherError> {
         let whole = format!("^(?s:{pattern})$");
         let parsed = syntax::parse(&whole, false, true)?;
-        let regex = compile(parsed.hir, WhichCaptures::All, &whole)?;
+        let regex = compile(&parsed.hir, WhichCaptures::All, &whole)?;
         Ok(Self { regex, capture_names: parsed.capture_names })
     }
 

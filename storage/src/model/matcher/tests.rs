@@ -130,6 +130,10 @@ fn bounded() {
     assert!(Matcher::try_new(MatchOp::Regex, "l", deep).is_err());
     assert!(Matcher::try_new(MatchOp::Regex, "l", r"(\pL{30}\pN{30}.*){30}x").is_err());
     assert!(Matcher::try_new(MatchOp::Regex, "l", "a.".repeat(1 << 20)).is_err());
+    let product =
+        format!("{}({})", "x".repeat(100_000), (0..5000).map(|i| i.to_string()).collect::<Vec<_>>().join("|"));
+    assert!(Matcher::try_new(MatchOp::Regex, "l", product).is_ok_and(|m| m.set_matches().is_none()));
+    assert!(matcher(&"[a-z][a-z]|".repeat(10_000)).set_matches().is_none());
     assert!(!matcher("(a*)*(a*)*b").matches(&"a".repeat(50_000)));
 }
 
