@@ -10,8 +10,18 @@
 //!
 //! The byte layouts are drawn in `docs/format/block.md`. A block never changes once its `meta.json` stands.
 
+mod local;
 pub mod marker;
 pub mod meta;
+pub mod read_plan;
 pub mod segments;
+mod spool;
+pub mod tombstones;
+mod writer;
 
+#[cfg(test)]
+mod tests;
+
+pub use local::LocalBlock;
 pub use meta::BlockMeta;
+pub use writer::{BlockWriter, ChunkPayload, SeriesObserver, WrittenIndex};

@@ -11,6 +11,7 @@ mod clock;
 mod cursor;
 mod error;
 pub mod index;
+mod mmap;
 pub mod model;
 pub mod schema;
 pub mod side_index;

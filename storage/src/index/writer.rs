@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -38,7 +39,7 @@ pub struct IndexWriter<W: Write> {
     path: PathBuf,
     at: u64,
     toc: Toc,
-    symbols: Symbols,
+    symbols: Arc<Symbols>,
     all: List,
     /// By the symbol numbers of name and value.
     pairs: HashMap<(u32, u32), List>,
@@ -53,13 +54,13 @@ impl<W: Write> IndexWriter<W> {
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Unsupported`] where the symbols outgrow the format.
-    pub fn try_new(out: W, path: &Path, symbols: Symbols) -> Result<Self> {
+    pub fn try_new(out: W, path: &Path, symbols: impl Into<Arc<Symbols>>) -> Result<Self> {
         let mut writer = Self {
             out,
             path: path.to_owned(),
             at: 0,
             toc: Toc::default(),
-            symbols,
+            symbols: symbols.into(),
             all: List::default(),
             pairs: HashMap::new(),
             last_labels: None,
