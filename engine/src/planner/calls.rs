@@ -1,0 +1,144 @@
+//! Function calls: which operator computes which function.
+
+use std::sync::Arc;
+
+use promql::Function;
+use promql::tree::{Call, Grid, Node, Projection, Span, ValueType};
+use storage::model::Matcher;
+
+use super::names::may_differ_in_name;
+use super::selectors::{subquery_grid, subquery_windows};
+use super::{Plan, Planner, operators};
+use crate::concat::ConcatExec;
+use crate::error::{Error, Result};
+use crate::kernel::range_kernel;
+use crate::scalar::ScalarInput;
+use crate::window::{LabelOutput, SubqueryExec, WindowExec, WindowFunction, WindowSpec};
+
+impl Planner {
+    /// The plan of a function call.
+    pub(super) fn call(&self, call: &Call, grid: Grid) -> Result<Plan> {
+        let arg = |index: usize| {
+            call.args
+                .get(index)
+                .ok_or_else(|| Error::Internal(format!("{} without argument {index}", call.function.name())))
+        };
+        match call.function {
+            Function::Time => Ok(operators::time(grid)),
+            Function::Pi => Ok(operators::constant(std::f64::consts::PI, grid)),
+            Function::Scalar => operators::scalar(self.single(arg(0)?, grid)?, grid),
+            // a scalar is a vector of one row without labels already
+            Function::Vector => self.node(arg(0)?, grid),
+            Function::Timestamp => self.timestamp(arg(0)?, grid),
+            Function::Absent => {
+                operators::absent(self.single(arg(0)?, grid)?, &absent_matchers(arg(0)?), grid)
+            }
+            Function::AbsentOverTime => {
+                let present = self.range_function(call, grid)?;
+                operators::absent(ConcatExec::wrap(present), &absent_matchers(arg(0)?), grid)
+            }
+            Function::Sort | Function::SortDesc | Function::SortByLabel | Function::SortByLabelDesc => {
+                self.sort(call, grid)
+            }
+            Function::LabelReplace | Function::LabelJoin => self.relabel(call, grid),
+            Function::HistogramQuantile | Function::HistogramQuantiles | Function::HistogramFraction => {
+                self.histogram(call, grid)
+            }
+            Function::Info => self.info(call, grid),
+            _ if call.args.iter().any(|arg| value_type(arg) == ValueType::Matrix) => self.range_function(call, grid),
+            _ => self.instant_function(call, grid),
+        }
+    }
+
+    /// A function over a range selector or a subquery.
+    fn range_function(&self, call: &Call, grid: Grid) -> Result<Plan> {
+        let kernel = range_kernel(call.function)
+            .ok_or_else(|| Error::BadQuery(format!("function {} is not supported yet", call.function.name())))?;
+        let mut range = None;
+        let mut args: Vec<ScalarInput> = Vec::new();
+        for (arg, span) in call.args.iter().zip(&call.arg_spans) {
+            if value_type(arg) == ValueType::Matrix {
+                range = Some((unwrapped(arg), *span));
+            } else {
+                args.push(self.scalar(arg, grid)?);
+            }
+        }
+        let (range, span) =
+            range.ok_or_else(|| Error::Internal(format!("{} without a range vector", call.function.name())))?;
+        let keeps_name = matches!(call.function, Function::LastOverTime | Function::FirstOverTime);
+        let spec = |windows, projection: &Projection| WindowSpec {
+            windows,
+            function: WindowFunction::Range(Arc::from(kernel)),
+            name: call.function.name(),
+            args,
+            labels: LabelOutput { drop_name: !keeps_name, projection: projection.clone() },
+            span,
+        };
+        let plan: Plan = match range {
+            Node::Matrix(matrix) => {
+                let windows = Self::matrix_windows(matrix, grid)?;
+                let spec = spec(windows, &matrix.selector.projection);
+                Arc::new(WindowExec::new(self.scan(&matrix.selector)?, spec, self.context()))
+            }
+            Node::Subquery(subquery) => {
+                let inner = subquery_grid(subquery, grid);
+                let spec = spec(subquery_windows(subquery, grid), &Projection::All);
+                if inner.steps() == 0 {
+                    return Ok(operators::empty(grid));
+                }
+                Arc::new(SubqueryExec::new(self.node(&subquery.expr, inner)?, inner, spec, self.context()))
+            }
+            _ => return Err(Error::Internal("a range vector that is neither selector nor subquery".to_owned())),
+        };
+        Ok(self.unique_labels(plan, !keeps_name && may_differ_in_name(range)))
+    }
+
+    /// `timestamp()`: of a selector the times of its samples, of anything else the times of the steps.
+    fn timestamp(&self, arg: &Node, grid: Grid) -> Result<Plan> {
+        match arg {
+            Node::Vector(selector) => {
+                let plan = self.select(selector, WindowFunction::Timestamp, "timestamp", true, grid)?;
+                Ok(self.unique_labels(plan, may_differ_in_name(arg)))
+            }
+            Node::StepInvariant(inner) => {
+                if grid.steps() == 1 {
+                    return self.timestamp(inner, grid);
+                }
+                let first = super::selectors::first_step(grid);
+                Ok(operators::repeat(ConcatExec::wrap(self.timestamp(inner, first)?), grid))
+            }
+            arg => {
+                let plan = operators::step_times(self.node(arg, grid)?, grid, self.context());
+                Ok(self.unique_labels(plan, may_differ_in_name(arg)))
+            }
+        }
+    }
+}
+
+/// The type of an argument, looking through what wraps it.
+fn value_type(node: &Node) -> ValueType {
+    unwrapped(node).value_type()
+}
+
+/// A range vector has no plan of its own, so what wraps it as step-invariant says nothing more than its `@`.
+pub(super) fn unwrapped(node: &Node) -> &Node {
+    match node {
+        Node::StepInvariant(inner) if inner.value_type() == ValueType::Matrix => inner,
+        node => node,
+    }
+}
+
+/// The matchers from which `absent()` makes its labels: those of a plain selector.
+fn absent_matchers(node: &Node) -> Vec<Matcher> {
+    match node {
+        Node::Vector(selector) => selector.matchers.clone(),
+        Node::Matrix(matrix) => matrix.selector.matchers.clone(),
+        Node::StepInvariant(inner) => absent_matchers(inner),
+        _ => Vec::new(),
+    }
+}
+
+/// Where an argument stands, or the call itself.
+pub(super) fn arg_span(call: &Call, index: usize) -> Span {
+    call.arg_spans.get(index).copied().unwrap_or(call.span)
+}

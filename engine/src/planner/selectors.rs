@@ -1,0 +1,203 @@
+//! Selectors: what is asked of the store, and the plan below a window.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::union::UnionExec;
+use futures::future::try_join_all;
+use promql::tree::{Border, Grid, MatrixSelector, Node, Subquery, VectorSelector};
+use storage::model::{Matcher, TimeInterval};
+use storage::schema::series_schema;
+use storage::store::{KeyRange, SeriesRequest, Store};
+
+use super::{Parts, Plan, Planner, PlannerSettings};
+use crate::error::{Error, Result};
+use crate::kernel::Windows;
+use crate::merge_series::MergeSeriesExec;
+use crate::series_scan::{SeriesScanExec, by_labels};
+use crate::window::{LabelOutput, WindowExec, WindowFunction, WindowSpec};
+
+/// Fewer series than this are not worth a second core.
+const SERIES_PER_RANGE_MIN: usize = 64;
+
+/// What the store selected for one selector.
+#[derive(Debug)]
+pub(crate) struct SelectedSeries {
+    parts: Parts,
+    /// Disjoint ranges of keys in ascending order.
+    ranges: Vec<KeyRange>,
+    /// What the store could not answer.
+    pub(super) warnings: Vec<String>,
+    /// In PromQL, for EXPLAIN.
+    text: Arc<str>,
+}
+
+/// Asks the store for the series of every selector below `root`.
+pub(super) async fn select_all(
+    store: &Arc<dyn Store>,
+    root: &Node,
+    grid: Grid,
+    settings: &PlannerSettings,
+) -> Result<HashMap<*const VectorSelector, SelectedSeries>> {
+    let mut wanted = Vec::new();
+    collect(root, grid, settings.context.lookback_ms, &mut wanted);
+    let selections = wanted.into_iter().map(|(selector, interval)| {
+        let request = SeriesRequest {
+            matchers: selector.matchers.clone().into(),
+            interval,
+            ..settings.request.clone()
+        };
+        let address = SelectorAddress(std::ptr::from_ref(selector));
+        let text = selector_text(&selector.matchers);
+        async move {
+            let set = store.series(request).await?;
+            let largest = set.parts.iter().max_by_key(|part| part.series_count());
+            let points = largest.map_or_else(Vec::new, |part| {
+                part.split_points(settings.partitions.min(part.series_count() / SERIES_PER_RANGE_MIN).max(1))
+            });
+            let ranges = KeyRange::between(&points);
+            let selected = SelectedSeries { parts: set.parts.into(), ranges, warnings: set.warnings, text };
+            Ok::<_, Error>((address, selected))
+        }
+    });
+    Ok(try_join_all(selections).await?.into_iter().map(|(address, selected)| (address.0, selected)).collect())
+}
+
+/// A selector's address, only ever compared, so it may cross threads.
+#[derive(Clone, Copy)]
+struct SelectorAddress(*const VectorSelector);
+
+/// The grid on which a subquery's inner expression is evaluated: absolute multiples of its step, from the first one
+/// after the first window's start.
+pub(super) fn subquery_grid(subquery: &Subquery, outer: Grid) -> Grid {
+    let windows = subquery_windows(subquery, outer);
+    let last = windows.steps().saturating_sub(1);
+    let after = windows.start(0);
+    let step_ms = subquery.step_ms.max(1);
+    let mut start = after - after.rem_euclid(step_ms);
+    if start <= after {
+        start += step_ms;
+    }
+    Grid { start, end: windows.end(last), step_ms }
+}
+
+/// The windows of a subquery over its inner steps.
+pub(super) fn subquery_windows(subquery: &Subquery, outer: Grid) -> Windows {
+    Windows { grid: outer, offset_ms: subquery.offset_ms, at: subquery.at, range_ms: subquery.range_ms }
+}
+
+/// Every selector below `node` with the time that it looks at.
+fn collect<'a>(node: &'a Node, grid: Grid, lookback_ms: i64, out: &mut Vec<(&'a VectorSelector, TimeInterval)>) {
+    let mut selector = |selector: &'a VectorSelector, range_ms: i64| {
+        let windows = windows(selector, range_ms, grid);
+        let last = windows.steps().saturating_sub(1);
+        out.push((selector, TimeInterval::new(windows.start(0).saturating_add(1), windows.end(last))));
+    };
+    match node {
+        Node::Number(_) | Node::String(_) => {}
+        Node::Vector(vector) => selector(vector, lookback_ms),
+        Node::Matrix(matrix) => selector(&matrix.selector, matrix.range_ms),
+        Node::Subquery(subquery) => collect(&subquery.expr, subquery_grid(subquery, grid), lookback_ms, out),
+        Node::Call(call) => call.args.iter().for_each(|arg| collect(arg, grid, lookback_ms, out)),
+        Node::Aggregate(aggregate) => {
+            collect(&aggregate.expr, grid, lookback_ms, out);
+            if let Some(param) = &aggregate.param {
+                collect(param, grid, lookback_ms, out);
+            }
+        }
+        Node::Binary(binary) => {
+            collect(&binary.lhs, grid, lookback_ms, out);
+            collect(&binary.rhs, grid, lookback_ms, out);
+        }
+        Node::Negate(inner) => collect(inner, grid, lookback_ms, out),
+        Node::StepInvariant(inner) => collect(inner, first_step(grid), lookback_ms, out),
+    }
+}
+
+/// The grid on which what is the same at every step is evaluated.
+pub(super) fn first_step(grid: Grid) -> Grid {
+    Grid::instant(grid.start)
+}
+
+fn windows(selector: &VectorSelector, range_ms: i64, grid: Grid) -> Windows {
+    Windows { grid, offset_ms: selector.offset_ms, at: selector.at, range_ms }
+}
+
+fn selector_text(matchers: &[Matcher]) -> Arc<str> {
+    let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", matchers.join(",")).into()
+}
+
+impl Planner {
+    /// The merged series of a selector: one partition a range of keys.
+    pub(super) fn scan(&self, selector: &VectorSelector) -> Result<Plan> {
+        let selected = self
+            .selected
+            .get(&std::ptr::from_ref(selector))
+            .ok_or_else(|| Error::Internal("a selector was not asked of the store".to_owned()))?;
+        let parts = &selected.parts;
+        if parts.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(series_schema())));
+        }
+        let ranges = selected.ranges.len();
+        let mut inputs: Vec<Plan> = Vec::with_capacity(ranges);
+        for (number, range) in selected.ranges.iter().enumerate() {
+            let scan: Plan = Arc::new(SeriesScanExec::new(
+                Arc::clone(parts),
+                range.clone(),
+                (number, ranges),
+                Arc::clone(&selected.text),
+            ));
+            // a part joins its own equal series, so one part has nothing to merge
+            inputs.push(if parts.len() == 1 {
+                scan
+            } else {
+                Arc::new(MergeSeriesExec::new(Arc::new(SortPreservingMergeExec::new(by_labels(), scan))))
+            });
+        }
+        match (inputs.pop(), inputs.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                inputs.push(last);
+                Ok(UnionExec::try_new(inputs)?)
+            }
+            (None, _) => Err(Error::Internal("a selection without a range".to_owned())),
+        }
+    }
+
+    /// An instant vector selector.
+    pub(super) fn instant_selector(&self, selector: &VectorSelector, grid: Grid) -> Result<Plan> {
+        self.select(selector, WindowFunction::Select, "select", false, grid)
+    }
+
+    /// A selector's last samples, or their times.
+    pub(super) fn select(
+        &self,
+        selector: &VectorSelector,
+        function: WindowFunction,
+        name: &'static str,
+        drop_name: bool,
+        grid: Grid,
+    ) -> Result<Plan> {
+        let spec = WindowSpec {
+            windows: windows(selector, self.settings.context.lookback_ms, grid),
+            function,
+            name,
+            args: Vec::new(),
+            labels: LabelOutput { drop_name, projection: selector.projection.clone() },
+            span: selector.span,
+        };
+        Ok(Arc::new(WindowExec::new(self.scan(selector)?, spec, self.context())))
+    }
+
+    /// The windows of a range selector.
+    pub(super) fn matrix_windows(matrix: &MatrixSelector, grid: Grid) -> Result<Windows> {
+        if matrix.border != Border::Plain {
+            return Err(Error::BadQuery("anchored and smoothed selectors are not supported yet".to_owned()));
+        }
+        Ok(windows(&matrix.selector, matrix.range_ms, grid))
+    }
+}
