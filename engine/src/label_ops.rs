@@ -9,7 +9,7 @@ use storage::model::{METRIC_NAME, label_key};
 const RESERVED: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
 /// Which labels of a series are looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum LabelSubset {
     /// Only these.
     Only(Vec<String>),

@@ -5,6 +5,7 @@
 //!   series batches ───────────────────────────────────────────┘      └── vector batches ([`vector`])
 //! ```
 
+mod aggregate;
 mod annotations;
 mod answer;
 mod binary;
@@ -26,6 +27,7 @@ mod testing;
 pub mod vector;
 mod window;
 
+pub use aggregate::aggregate_plan;
 pub use annotations::AnnotationSink;
 pub use answer::{Answer, QueryRequest, QueryStats, QueryTime, Value};
 pub use binary::{BinaryExec, BinarySpec};
