@@ -8,13 +8,13 @@ use storage::model::{Matcher, Timestamp};
 use crate::function::Function;
 use crate::tree::{AggregateOp, BinaryOp, Border, Cardinality, Span, ValueType};
 
-/// An expression.
+/// An expression. All boxed: a small enum keeps the frames of recursive functions small.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
     /// `1`, `0x1f`, `Inf`, `5m`.
-    Number(NumberLiteral),
+    Number(Box<NumberLiteral>),
     /// `"text"`.
-    String(StringLiteral),
+    String(Box<StringLiteral>),
     /// `up{job="api"} offset 5m`.
     Vector(Box<VectorSelector>),
     /// `up[5m]`.

@@ -1,4 +1,4 @@
-//! Syntax tree to query tree, in four passes: translate and fold constants; wrap what is the same at every step; work out which
+//! Syntax tree to query tree, in three passes: translate and fold constants; wrap what is the same at every step; work out which
 //! labels each selector is asked for.
 //!
 //! Translation resolves `start()`, `end()`, `step()` and `range()` to the query's times, evaluates duration expressions, drops
@@ -21,8 +21,8 @@ use crate::error::LowerError;
 use crate::function::Function;
 use crate::quote::quote_bytes;
 use crate::tree::{
-    Aggregate, AggregateOp, Binary, Call, Grouping, MatrixSelector, Node, Span, Subquery, ValueType, VectorMatching,
-    VectorSelector,
+    Aggregate, AggregateOp, Binary, Call, Grouping, MatrixSelector, Node, Projection, Span, Subquery, ValueType,
+    VectorMatching, VectorSelector,
 };
 
 /// The times a query is asked for.
@@ -45,7 +45,7 @@ pub struct LowerOptions {
 pub fn lower(expr: &Expr, options: &LowerOptions) -> Result<Node, LowerError> {
     let node = match expr.unparenthesized() {
         Expr::String(text) => Node::String(text.value.as_str().into()),
-        expr => Lowering { options }.expr(expr)?,
+        expr => *Lowering { options }.expr(expr).map_err(|e| *e)?,
     };
     let mut node = invariant::wrap(node);
     projection::assign(&mut node);
@@ -70,80 +70,100 @@ struct Lowering<'a> {
     options: &'a LowerOptions,
 }
 
+/// Boxed on both sides to keep the frames of the recursion small.
+type Lowered = Result<Box<Node>, Box<LowerError>>;
+
 impl Lowering<'_> {
-    fn expr(&self, expr: &Expr) -> Result<Node, LowerError> {
+    fn expr(&self, expr: &Expr) -> Lowered {
         match expr.unparenthesized() {
-            Expr::Number(e) => Ok(Node::Number(e.value)),
-            Expr::String(e) => Self::text(e),
-            Expr::Vector(e) => self.vector(e).map(Node::Vector),
-            Expr::Matrix(e) => self.matrix(e),
-            Expr::Subquery(e) => self.subquery(e),
+            Expr::Subquery(e) => self.subquery(e, self.expr(&e.expr)?),
             Expr::Call(e) => self.call(e),
             Expr::Aggregate(e) => self.aggregate(e),
-            Expr::Binary(e) => self.binary(e),
-            Expr::Unary(e) => Ok(if e.negative { fold::negate(self.expr(&e.expr)?) } else { self.expr(&e.expr)? }),
+            Expr::Binary(e) => Ok(binary(e, self.expr(&e.lhs)?, self.expr(&e.rhs)?)),
+            Expr::Unary(e) if e.negative => Ok(fold::negate(self.expr(&e.expr)?)),
+            Expr::Unary(e) => self.expr(&e.expr),
             Expr::Paren(e) => self.expr(&e.expr),
+            expr => self.leaf(expr),
         }
     }
 
-    fn text(text: &ast::StringLiteral) -> Result<Node, LowerError> {
-        match &text.invalid_utf8 {
-            None => Ok(Node::String(Arc::from(text.value.as_str()))),
-            Some(bytes) => {
-                let message = format!("text is not valid UTF-8: {}", quote_bytes(bytes));
-                Err(LowerError { span: text.span, message })
-            }
-        }
+    /// Literals and selectors.
+    fn leaf(&self, expr: &Expr) -> Lowered {
+        let node = match expr {
+            Expr::Number(e) => Node::Number(e.value),
+            Expr::String(e) => text(e)?,
+            Expr::Vector(e) => Node::Vector(self.vector(e)?),
+            Expr::Matrix(e) => Node::Matrix(MatrixSelector {
+                selector: self.vector(&e.selector)?,
+                range_ms: self.positive(&e.range)?,
+                border: e.selector.border,
+                span: e.span,
+            }),
+            _ => return self.expr(expr),
+        };
+        Ok(Box::new(node))
     }
 
-    fn vector(&self, selector: &ast::VectorSelector) -> Result<VectorSelector, LowerError> {
+    fn vector(&self, selector: &ast::VectorSelector) -> Result<VectorSelector, Box<LowerError>> {
         Ok(VectorSelector {
             matchers: selector.matchers.clone(),
             offset_ms: self.offset(selector.offset.as_ref())?,
             at: self.at(selector.at),
             border: selector.border,
-            projection: crate::tree::Projection::All,
+            projection: Projection::All,
             span: selector.span,
         })
     }
 
-    fn matrix(&self, matrix: &ast::MatrixSelector) -> Result<Node, LowerError> {
-        Ok(Node::Matrix(MatrixSelector {
-            selector: self.vector(&matrix.selector)?,
-            range_ms: self.positive(&matrix.range)?,
-            border: matrix.selector.border,
-            span: matrix.span,
-        }))
-    }
-
-    fn subquery(&self, subquery: &ast::Subquery) -> Result<Node, LowerError> {
+    fn subquery(&self, subquery: &ast::Subquery, expr: Box<Node>) -> Lowered {
         let offset_ms = self.offset(subquery.offset.as_ref())?;
-        let step_ms = match &subquery.step {
-            Some(step) => self.positive(step)?,
-            None => 0,
-        };
-        Ok(Node::Subquery(Subquery {
+        let step_ms = subquery.step.as_ref().map_or(Ok(0), |step| self.positive(step))?;
+        Ok(Box::new(Node::Subquery(Subquery {
             range_ms: self.positive(&subquery.range)?,
             // A step below a millisecond counts as none, as in Prometheus.
             step_ms: if step_ms == 0 { self.options.default_subquery_step_ms } else { step_ms },
             offset_ms,
             at: self.at(subquery.at),
             span: subquery.span,
-            expr: Box::new(self.expr(&subquery.expr)?),
-        }))
+            expr,
+        })))
     }
 
-    fn call(&self, call: &ast::Call) -> Result<Node, LowerError> {
+    fn call(&self, call: &ast::Call) -> Lowered {
         if let Some(value) = self.query_constant(call.function) {
-            return Ok(Node::Number(value));
+            return Ok(Box::new(Node::Number(value)));
         }
-        let mut args = call.args.iter().map(|arg| self.expr(arg)).collect::<Result<Vec<_>, _>>()?;
-        let mut arg_spans: Vec<Span> = call.args.iter().map(Expr::span).collect();
-        if let Some(default) = default_arg(call, args.len()) {
-            args.push(default);
-            arg_spans.push(call.span);
+        let mut args = Vec::with_capacity(call.args.len() + 1);
+        for arg in &call.args {
+            args.push(*self.expr(arg)?);
         }
-        Ok(Node::Call(Call { function: call.function, args, arg_spans, span: call.span }))
+        Ok(finished_call(call, args))
+    }
+
+    fn aggregate(&self, aggregate: &ast::Aggregate) -> Lowered {
+        let param = match &aggregate.param {
+            Some(param) => Some(self.param(aggregate.op, param)?),
+            None => None,
+        };
+        Ok(finished_aggregate(aggregate, self.expr(&aggregate.expr)?, param))
+    }
+
+    fn param(&self, op: AggregateOp, param: &Expr) -> Lowered {
+        match param.unparenthesized() {
+            Expr::String(text) if op == AggregateOp::CountValues => match &text.invalid_utf8 {
+                Some(bytes) => fault(text.span, format!("invalid label name {}", quote_bytes(bytes))),
+                None => self.leaf(param.unparenthesized()),
+            },
+            param => self.expr(param),
+        }
+    }
+
+    fn at(&self, at: Option<At>) -> Option<Timestamp> {
+        Some(match at? {
+            At::Time(t) => t,
+            At::Start => self.options.start,
+            At::End => self.options.end,
+        })
     }
 
     /// Functions that tell about the query itself, in seconds.
@@ -159,57 +179,50 @@ impl Lowering<'_> {
             _ => None,
         }
     }
+}
 
-    fn aggregate(&self, aggregate: &ast::Aggregate) -> Result<Node, LowerError> {
-        let param = aggregate.param.as_ref().map(|param| self.param(aggregate.op, param)).transpose()?;
-        let labels = sorted(&aggregate.grouping);
-        Ok(Node::Aggregate(Aggregate {
-            op: aggregate.op,
-            expr: Box::new(self.expr(&aggregate.expr)?),
-            param: param.map(Box::new),
-            grouping: if aggregate.without { Grouping::Without(labels) } else { Grouping::By(labels) },
-            expr_span: aggregate.expr.span(),
-            param_span: aggregate.param.as_ref().map_or_else(Span::default, Expr::span),
-            span: aggregate.span,
-        }))
-    }
+fn fault<T>(span: Span, message: impl Into<String>) -> Result<T, Box<LowerError>> {
+    Err(Box::new(LowerError { span, message: message.into() }))
+}
 
-    fn param(&self, op: AggregateOp, param: &Expr) -> Result<Node, LowerError> {
-        match param.unparenthesized() {
-            Expr::String(ast::StringLiteral { invalid_utf8: Some(bytes), span, .. })
-                if op == AggregateOp::CountValues =>
-            {
-                Err(LowerError { span: *span, message: format!("invalid label name {}", quote_bytes(bytes)) })
-            }
-            param => self.expr(param),
-        }
+fn text(text: &ast::StringLiteral) -> Result<Node, Box<LowerError>> {
+    match &text.invalid_utf8 {
+        None => Ok(Node::String(Arc::from(text.value.as_str()))),
+        Some(bytes) => fault(text.span, format!("text is not valid UTF-8: {}", quote_bytes(bytes))),
     }
+}
 
-    fn binary(&self, binary: &ast::Binary) -> Result<Node, LowerError> {
-        let lhs = self.expr(&binary.lhs)?;
-        let rhs = self.expr(&binary.rhs)?;
-        if let (Node::Number(lhs), Node::Number(rhs)) = (&lhs, &rhs)
-            && let Some(value) = scalar_operation(binary.op, *lhs, *rhs)
-        {
-            return Ok(Node::Number(value));
-        }
-        Ok(Node::Binary(Binary {
-            op: binary.op,
-            lhs: Box::new(lhs),
-            rhs: Box::new(rhs),
-            return_bool: binary.return_bool,
-            matching: binary.matching.as_ref().map(matching),
-            span: binary.span,
-        }))
+fn binary(binary: &ast::Binary, lhs: Box<Node>, rhs: Box<Node>) -> Box<Node> {
+    if let (Node::Number(lhs), Node::Number(rhs)) = (&*lhs, &*rhs)
+        && let Some(value) = scalar_operation(binary.op, *lhs, *rhs)
+    {
+        return Box::new(Node::Number(value));
     }
+    let matching = binary.matching.as_ref().map(matching);
+    let (op, return_bool, span) = (binary.op, binary.return_bool, binary.span);
+    Box::new(Node::Binary(Binary { op, lhs, rhs, return_bool, matching, span }))
+}
 
-    fn at(&self, at: Option<At>) -> Option<Timestamp> {
-        Some(match at? {
-            At::Time(t) => t,
-            At::Start => self.options.start,
-            At::End => self.options.end,
-        })
+fn finished_call(call: &ast::Call, mut args: Vec<Node>) -> Box<Node> {
+    let mut arg_spans: Vec<Span> = call.args.iter().map(Expr::span).collect();
+    if let Some(default) = default_arg(call, args.len()) {
+        args.push(default);
+        arg_spans.push(call.span);
     }
+    Box::new(Node::Call(Call { function: call.function, args, arg_spans, span: call.span }))
+}
+
+fn finished_aggregate(aggregate: &ast::Aggregate, expr: Box<Node>, param: Option<Box<Node>>) -> Box<Node> {
+    let labels = sorted(&aggregate.grouping);
+    Box::new(Node::Aggregate(Aggregate {
+        op: aggregate.op,
+        expr,
+        param,
+        grouping: if aggregate.without { Grouping::Without(labels) } else { Grouping::By(labels) },
+        expr_span: aggregate.expr.span(),
+        param_span: aggregate.param.as_ref().map_or_else(Span::default, Expr::span),
+        span: aggregate.span,
+    }))
 }
 
 /// The argument a call leaves out, where that has a value.

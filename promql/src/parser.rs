@@ -122,39 +122,51 @@ impl<'a> Parser<'a> {
         Ok(expr)
     }
 
-    /// An operand with its modifiers.
+    /// An operand with its modifiers. What recurses is called from here directly, everything else out of line, since this
+    /// function's frame counts once for each level of nesting.
     fn operand(&mut self) -> Parsed<Measured> {
-        let operand = match self.peek()? {
+        let kind = self.peek()?;
+        let operand = match kind {
             TokenKind::Add | TokenKind::Sub => return self.signed(),
             TokenKind::LeftParen => self.parenthesized()?,
-            TokenKind::Number | TokenKind::Duration => {
-                let number = self.number()?;
-                self.leaf(Expr::Number(number))?
-            }
-            TokenKind::String => self.string()?,
-            TokenKind::LeftBrace => {
-                let selector = self.nameless_selector()?;
-                self.leaf(Expr::Vector(Box::new(selector)))?
-            }
-            TokenKind::Aggregator(op) => {
-                let name = self.bump()?;
-                match self.peek()? {
-                    TokenKind::LeftParen | TokenKind::By | TokenKind::Without => self.aggregate(op, name)?,
-                    _ => self.named_operand(name)?,
-                }
-            }
-            kind if kind.is_metric_name() => {
-                let name = self.bump()?;
-                let callable = kind == TokenKind::Identifier || kind.is_function_keyword();
-                if callable && self.peek()? == TokenKind::LeftParen {
-                    self.call(name)?
-                } else {
-                    self.named_operand(name)?
-                }
-            }
-            _ => return self.unexpected("", ""),
+            TokenKind::Aggregator(_) | TokenKind::Identifier => self.named()?,
+            _ if kind.is_function_keyword() => self.named()?,
+            _ => self.simple_operand(kind)?,
         };
         self.modifiers(operand)
+    }
+
+    /// What starts with a word that may name a function or an aggregation.
+    fn named(&mut self) -> Parsed<Measured> {
+        let name = self.bump()?;
+        match (name.kind, self.peek()?) {
+            (TokenKind::Aggregator(op), TokenKind::LeftParen | TokenKind::By | TokenKind::Without) => {
+                self.aggregate(op, name)
+            }
+            (TokenKind::Aggregator(_), _) => self.named_operand(name),
+            (_, TokenKind::LeftParen) => self.call(name),
+            _ => self.named_operand(name),
+        }
+    }
+
+    /// Literals, and selectors that cannot be mistaken for calls.
+    fn simple_operand(&mut self, kind: TokenKind) -> Parsed<Measured> {
+        match kind {
+            TokenKind::Number | TokenKind::Duration => {
+                let number = self.number()?;
+                self.leaf(Expr::Number(Box::new(number)))
+            }
+            TokenKind::String => self.string(),
+            TokenKind::LeftBrace => {
+                let selector = self.nameless_selector()?;
+                self.leaf(Expr::Vector(Box::new(selector)))
+            }
+            _ if kind.is_metric_name() => {
+                let name = self.bump()?;
+                self.named_operand(name)
+            }
+            _ => self.unexpected("", ""),
+        }
     }
 
     fn named_operand(&mut self, name: Token) -> Parsed<Measured> {
@@ -175,9 +187,10 @@ impl<'a> Parser<'a> {
         let negative = sign.kind == TokenKind::Sub;
         let Measured { expr, height } = self.expr(binary::POW)?;
         let span = Span { start: sign.span.start, end: expr.span().end };
-        if let Expr::Number(number) = expr {
-            let value = if negative { -number.value } else { number.value };
-            return Ok(Measured { expr: Expr::Number(NumberLiteral { value, span, ..number }), height });
+        if let Expr::Number(mut number) = expr {
+            number.value = if negative { -number.value } else { number.value };
+            number.span = span;
+            return Ok(Measured { expr: Expr::Number(number), height });
         }
         self.node(Expr::Unary(Box::new(Unary { negative, expr, span })), height)
     }
@@ -188,7 +201,7 @@ impl<'a> Parser<'a> {
             Ok(value) => (value, None),
             Err(e) => (String::from_utf8_lossy(e.as_bytes()).into_owned(), Some(e.into_bytes())),
         };
-        self.leaf(Expr::String(StringLiteral { value, invalid_utf8, span: token.span }))
+        self.leaf(Expr::String(Box::new(StringLiteral { value, invalid_utf8, span: token.span })))
     }
 
     /// A number or a duration.
@@ -272,15 +285,15 @@ impl<'a> Parser<'a> {
     /// Counts one recursion more; the caller counts it off when it returns without a fault.
     fn enter(&mut self) -> Parsed<()> {
         self.depth += 1;
-        if self.depth <= self.options.max_depth {
+        if self.depth <= self.options.max_nesting {
             return Ok(());
         }
         let at = self.peeked.map_or_else(Span::default, |token| token.span);
-        self.too_deep(at)
+        Fault::new(at, format!("query is nested too deeply, the limit is {} levels", self.options.max_nesting))
     }
 
     fn too_deep<T>(&self, span: Span) -> Parsed<T> {
-        Fault::new(span, format!("query is nested too deeply, the limit is {} levels", self.options.max_depth))
+        Fault::new(span, format!("query has too many operators in a row, the limit is {}", self.options.max_depth))
     }
 
     fn leaf(&mut self, expr: Expr) -> Parsed<Measured> {

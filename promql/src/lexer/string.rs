@@ -64,21 +64,27 @@ pub(crate) fn unquote(token: &str) -> Option<Vec<u8>> {
 }
 
 fn push_escape(out: &mut Vec<u8>, chars: &mut std::str::Chars<'_>) -> Option<()> {
-    let byte = match chars.next()? {
-        'a' => 0x07,
-        'b' => 0x08,
-        'f' => 0x0c,
-        'n' => b'\n',
-        'r' => b'\r',
-        't' => b'\t',
-        'v' => 0x0b,
-        c @ '0'..='7' => u8::try_from(digits(chars, 2, 8, c.to_digit(8)?)?).ok()?,
-        'x' => u8::try_from(digits(chars, 2, 16, 0)?).ok()?,
-        'u' => return Some(push_char(out, char::from_u32(digits(chars, 4, 16, 0)?)?)),
-        'U' => return Some(push_char(out, char::from_u32(digits(chars, 8, 16, 0)?)?)),
-        c => return Some(push_char(out, c)),
+    let c = match chars.next()? {
+        'a' => '\x07',
+        'b' => '\x08',
+        'f' => '\x0c',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\x0b',
+        'u' => char::from_u32(digits(chars, 4, 16, 0)?)?,
+        'U' => char::from_u32(digits(chars, 8, 16, 0)?)?,
+        c @ ('x' | '0'..='7') => {
+            let byte = match c.to_digit(8) {
+                Some(first) => digits(chars, 2, 8, first)?,
+                None => digits(chars, 2, 16, 0)?,
+            };
+            out.push(u8::try_from(byte).ok()?);
+            return Some(());
+        }
+        c => c,
     };
-    out.push(byte);
+    push_char(out, c);
     Some(())
 }
 

@@ -6,20 +6,20 @@ use crate::error::LowerError;
 use crate::tree::Span;
 
 /// 2^63 nanoseconds in seconds.
-const LIMIT_SECONDS: f64 = 9_223_372_036.854_775_808;
+const LIMIT_SECONDS: f64 = 9_223_372_036_854_775_808.0 / 1e9;
 
 impl Lowering<'_> {
     /// An offset, 0 where there is none.
-    pub(super) fn offset(&self, offset: Option<&Duration>) -> Result<i64, LowerError> {
+    pub(super) fn offset(&self, offset: Option<&Duration>) -> Result<i64, Box<LowerError>> {
         offset.map_or(Ok(0), |offset| self.millis(offset, true))
     }
 
     /// A range or a step.
-    pub(super) fn positive(&self, duration: &Duration) -> Result<i64, LowerError> {
+    pub(super) fn positive(&self, duration: &Duration) -> Result<i64, Box<LowerError>> {
         self.millis(duration, false)
     }
 
-    fn millis(&self, duration: &Duration, signed: bool) -> Result<i64, LowerError> {
+    fn millis(&self, duration: &Duration, signed: bool) -> Result<i64, Box<LowerError>> {
         let expr = match duration {
             Duration::Literal { nanos, .. } => return Ok(nanos / 1_000_000),
             Duration::Expr(expr) => expr,
@@ -39,7 +39,7 @@ impl Lowering<'_> {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "durations are computed in floats")]
-    fn seconds(&self, expr: &DurationExpr) -> Result<f64, LowerError> {
+    fn seconds(&self, expr: &DurationExpr) -> Result<f64, Box<LowerError>> {
         Ok(match expr {
             DurationExpr::Number(number) => number.value,
             DurationExpr::Step(_) => self.options.step_ms as f64 / 1000.0,
@@ -61,6 +61,6 @@ impl Lowering<'_> {
 }
 
 /// Prometheus places these by first byte and byte after, not by line and column.
-fn fault<T>(span: Span, message: &str) -> Result<T, LowerError> {
-    Err(LowerError { span, message: format!("{}:{}: {message}", span.start, span.end) })
+fn fault<T>(span: Span, message: &str) -> Result<T, Box<LowerError>> {
+    super::fault(span, format!("{}:{}: {message}", span.start, span.end))
 }

@@ -26,10 +26,10 @@ pub fn scalar_operation(op: BinaryOp, lhs: f64, rhs: f64) -> Option<f64> {
 }
 
 /// Minus `node`.
-pub(super) fn negate(node: Node) -> Node {
-    match node {
-        Node::Number(value) => Node::Number(-value),
-        node => Node::Negate(Box::new(node)),
+pub(super) fn negate(node: Box<Node>) -> Box<Node> {
+    match *node {
+        Node::Number(value) => Box::new(Node::Number(-value)),
+        _ => Box::new(Node::Negate(node)),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::lexer::{Token, TokenKind};
 use crate::tree::{BinaryOp, Span};
 
 /// 2^63 nanoseconds in seconds.
-const LIMIT_SECONDS: f64 = 9_223_372_036.854_775_808;
+const LIMIT_SECONDS: f64 = 9_223_372_036_854_775_808.0 / 1e9;
 
 /// In which brackets an expression stands, for messages.
 #[derive(Clone, Copy)]

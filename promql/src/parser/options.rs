@@ -13,7 +13,9 @@ pub struct ParseOptions {
     pub fill_modifiers: bool,
     /// Length of a query in bytes.
     pub max_length: usize,
-    /// Height of a query's tree, and nesting of its text.
+    /// Nesting of parentheses, calls, signs and right operands, which bounds the parser's own recursion.
+    pub max_nesting: usize,
+    /// Height of a query's tree, which bounds every recursion over it. A sum is as high as it has terms.
     pub max_depth: usize,
     /// Number of expressions in a query.
     pub max_nodes: usize,
@@ -34,7 +36,7 @@ impl ParseOptions {
 }
 
 impl Default for ParseOptions {
-    /// Stable PromQL; 64 KiB of text, 512 levels, 16,384 expressions.
+    /// Stable PromQL; 64 KiB of text, 256 levels of nesting, sums of 511 terms, 16,384 expressions.
     fn default() -> Self {
         Self {
             experimental_functions: false,
@@ -42,6 +44,7 @@ impl Default for ParseOptions {
             extended_range_selectors: false,
             fill_modifiers: false,
             max_length: 64 * 1024,
+            max_nesting: 256,
             max_depth: 512,
             max_nodes: 16 * 1024,
         }
