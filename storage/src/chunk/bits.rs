@@ -19,12 +19,25 @@ const VARBIT_WIDTHS: [u32; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
 #[inline(always)]
 pub(super) fn window(data: &[u8], position: usize) -> u64 {
     let (byte, shift) = (position >> 3, position & 7);
-    let nine = match data.get(byte..).and_then(<[u8]>::first_chunk::<9>) {
+    let nine = match data.get(byte..byte + 9).and_then(<[u8]>::first_chunk::<9>) {
         Some(nine) => *nine,
         None => tail(data, byte),
     };
     let [a, b, c, d, e, f, g, h, ninth] = nine;
     (u64::from_be_bytes([a, b, c, d, e, f, g, h]) << shift) | (u64::from(ninth) >> (8 - shift))
+}
+
+/// Valid bits of a [`short_window`].
+pub(super) const SHORT_WINDOW_BITS: u32 = 57;
+
+/// As [`window`], but only the first [`SHORT_WINDOW_BITS`] are those of the data; the others are zero. One load less.
+#[inline(always)]
+pub(super) fn short_window(data: &[u8], position: usize) -> u64 {
+    let (byte, shift) = (position >> 3, position & 7);
+    match data.get(byte..byte + 8).and_then(<[u8]>::first_chunk::<8>) {
+        Some(eight) => u64::from_be_bytes(*eight) << shift,
+        None => window(data, position),
+    }
 }
 
 /// The last bytes of `data` from `byte` on, padded with zeros.

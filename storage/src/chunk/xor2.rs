@@ -115,10 +115,7 @@ impl Samples<'_> {
     /// A value of which the XOR's significant bits follow.
     fn changed(&mut self, new_window: bool) -> Result<f64, ChunkError> {
         if new_window {
-            self.window = XorWindow::from_bits(self.reader.read_bits(11)?);
-            if !self.window.is_valid() {
-                return Err(ChunkError::impossible_window());
-            }
+            self.window = XorWindow::from_bits(self.reader.read_bits(11)?).ok_or_else(ChunkError::impossible_window)?;
         }
         let xor = self.window.place(self.reader.peek());
         self.reader.skip(self.window.width())?;
