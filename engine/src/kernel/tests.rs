@@ -69,8 +69,6 @@ fn agrees(function: Function, got: f64, want: f64) -> bool {
         return true;
     }
     let tolerance = match function {
-        // one step of the oracle's order of divisions
-        Function::Rate | Function::Increase | Function::Delta => 1e-15,
         Function::SumOverTime | Function::AvgOverTime => 1e-14,
         Function::StddevOverTime | Function::StdvarOverTime | Function::Deriv | Function::PredictLinear => 1e-9,
         _ => 0.0,

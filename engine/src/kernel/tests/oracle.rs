@@ -21,9 +21,14 @@ pub fn evaluate(function: Function, s: &Samples<'_>) -> Option<f64> {
     }
     let pairs = |differ: &dyn Fn(f64, f64) -> bool| v.windows(2).filter(|p| differ(p[0], p[1])).count() as f64;
     Some(match function {
-        Function::Rate => extrapolated(s, true)? / (s.end - s.start) as f64 * 1000.0,
-        Function::Increase => extrapolated(s, true)?,
-        Function::Delta => extrapolated(s, false)?,
+        Function::Rate => {
+            let (growth, factor) = extrapolated(s, true)?;
+            growth * (factor / ((s.end - s.start) as f64 / 1000.0))
+        },
+        Function::Increase | Function::Delta => {
+            let (growth, factor) = extrapolated(s, function == Function::Increase)?;
+            growth * factor
+        }
         Function::Irate | Function::Idelta => {
             let (a, b) = (*v.get(n.checked_sub(2)?)?, v[n - 1]);
             let seconds = (s.t[n - 1] - s.t[n - 2]) as f64 / 1000.0;
@@ -65,14 +70,15 @@ pub fn evaluate(function: Function, s: &Samples<'_>) -> Option<f64> {
     })
 }
 
-fn extrapolated(s: &Samples<'_>, counter: bool) -> Option<f64> {
+/// The growth between the first and the last sample, and what extrapolation multiplies it with.
+fn extrapolated(s: &Samples<'_>, counter: bool) -> Option<(f64, f64)> {
     let n = s.v.len();
     if n < 2 {
         return None;
     }
     let mut growth = s.v[n - 1] - s.v[0];
     if counter {
-        growth += s.v.windows(2).filter(|p| p[1] < p[0]).map(|p| p[0]).sum::<f64>();
+        growth = s.v.windows(2).filter(|p| p[1] < p[0]).fold(growth, |growth, p| growth + p[0]);
     }
     let ms = |from: i64, to: i64| (to - from) as f64 / 1000.0;
     let sampled = ms(s.t[0], s.t[n - 1]);
@@ -82,7 +88,7 @@ fn extrapolated(s: &Samples<'_>, counter: bool) -> Option<f64> {
     if counter && growth > 0.0 && s.v[0] >= 0.0 {
         before = before.min(sampled * (s.v[0] / growth));
     }
-    Some(growth * ((sampled + before + border(ms(s.t[n - 1], s.end))) / sampled))
+    Some((growth, (sampled + before + border(ms(s.t[n - 1], s.end))) / sampled))
 }
 
 fn add(x: f64, (sum, c): (f64, f64)) -> (f64, f64) {
