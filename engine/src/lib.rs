@@ -20,6 +20,7 @@ mod memory;
 mod merge_series;
 mod operator;
 mod scalar;
+pub mod scalar_math;
 mod series_decoder;
 mod series_scan;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What kernels tell the user, in Prometheus's words.
 
+use storage::model::quote_go;
+
 use super::KernelContext;
 
 /// A condition that a kernel met. Notes are gathered while a series is evaluated, and put into words once.
@@ -47,38 +49,39 @@ impl Notes {
         if self.0 == 0 {
             return;
         }
-        let KernelContext { metric_name, position, annotations, .. } = context;
+        let KernelContext { position, annotations, .. } = context;
+        let metric_name = quote_go(context.metric_name);
         if self.has(Note::MixedWindow) {
             annotations.warn(format!(
-                "PromQL warning: encountered a mix of histograms and floats for metric name {metric_name:?} ({position})"
+                "PromQL warning: encountered a mix of histograms and floats for metric name {metric_name} ({position})"
             ));
         }
         if self.has(Note::HistogramsIgnored) {
             annotations.info(format!(
                 "PromQL info: ignored histograms in a range containing both floats and histograms for metric name \
-                 {metric_name:?} ({position})"
+                 {metric_name} ({position})"
             ));
         }
         if self.has(Note::NotNamedLikeCounter) {
             annotations.info(format!(
                 "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
-                 {metric_name:?} ({position})"
+                 {metric_name} ({position})"
             ));
         }
         if self.has(Note::NotCounter) {
             annotations.warn(format!(
-                "PromQL warning: this native histogram metric is not a counter: {metric_name:?} ({position})"
+                "PromQL warning: this native histogram metric is not a counter: {metric_name} ({position})"
             ));
         }
         if self.has(Note::NotGauge) {
             annotations.warn(format!(
-                "PromQL warning: this native histogram metric is not a gauge: {metric_name:?} ({position})"
+                "PromQL warning: this native histogram metric is not a gauge: {metric_name} ({position})"
             ));
         }
         if self.has(Note::MixedSchemas) {
             annotations.warn(format!(
                 "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas for \
-                 metric name {metric_name:?} ({position})"
+                 metric name {metric_name} ({position})"
             ));
         }
         for (note, operation) in [

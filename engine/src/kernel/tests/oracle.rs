@@ -24,7 +24,7 @@ pub fn evaluate(function: Function, s: &Samples<'_>) -> Option<f64> {
         Function::Rate => {
             let (growth, factor) = extrapolated(s, true)?;
             growth * (factor / ((s.end - s.start) as f64 / 1000.0))
-        },
+        }
         Function::Increase | Function::Delta => {
             let (growth, factor) = extrapolated(s, function == Function::Increase)?;
             growth * factor
