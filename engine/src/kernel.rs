@@ -10,12 +10,15 @@
 //!              └─ kernels of their own: first, last, count, changes, resets, irate, idelta
 //! ```
 
+mod both_kinds;
 mod changes;
 mod counter;
 mod edge;
 mod either_kind;
 mod floats_only;
 mod fold;
+mod histogram_rate;
+mod histogram_sum;
 mod instant_rate;
 mod minmax;
 mod note;

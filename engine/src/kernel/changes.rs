@@ -1,10 +1,15 @@
 //! `changes` and `resets`: pairs of neighbouring samples that differ, or of which the second is a counter reset.
+//!
+//! Which pairs do is found once a series; a window counts those of which it holds both samples. A float beside a
+//! histogram is a change and a reset.
+
+use storage::model::{FloatHistogram, Timestamp};
 
 use super::positions::Positions;
 use super::window::for_each_window;
 use super::{KernelContext, RangeKernel, Series};
 use crate::error::Result;
-use crate::vector::Row;
+use crate::vector::{Row, Sample};
 
 /// `changes`.
 #[derive(Debug)]
@@ -18,30 +23,52 @@ fn changed(before: f64, value: f64) -> bool {
     value != before && !(value.is_nan() && before.is_nan())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a window has fewer samples than a float has digits")]
-fn count(
-    times: &[storage::model::Timestamp],
+/// Writes how many pairs of each window `float` or `histogram` accept, given the earlier sample first.
+fn count_pairs(
+    series: &Series<'_>,
     context: &KernelContext<'_>,
-    positions: &mut Positions,
     row: &mut Row<'_>,
+    float: impl Fn(f64, f64) -> bool,
+    histogram: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
 ) {
+    if series.histograms.is_empty() {
+        let pairs = Positions::of_pairs(series.floats, |before, value| float(*before, *value));
+        return write_counts(series.float_t, context, pairs, row);
+    }
+    let (times, samples) = merged(series);
+    let pairs = Positions::of_pairs(&samples, |before, sample| match (before, sample) {
+        (Sample::Float(before), Sample::Float(value)) => float(*before, *value),
+        (Sample::Histogram(before), Sample::Histogram(value)) => histogram(before, value),
+        _ => true,
+    });
+    write_counts(&times, context, pairs, row);
+}
+
+/// All samples in time.
+fn merged<'a>(series: &Series<'a>) -> (Vec<Timestamp>, Vec<Sample<'a>>) {
+    let floats = series.float_t.iter().zip(series.floats).map(|(t, value)| (*t, Sample::Float(*value)));
+    let histograms = series.histogram_t.iter().zip(series.histograms).map(|(t, h)| (*t, Sample::Histogram(&**h)));
+    let mut all: Vec<(Timestamp, Sample<'a>)> = floats.chain(histograms).collect();
+    all.sort_by_key(|(t, _)| *t);
+    all.into_iter().unzip()
+}
+
+fn write_counts(times: &[Timestamp], context: &KernelContext<'_>, mut pairs: Positions, row: &mut Row<'_>) {
     for_each_window(times, &context.windows, |window| {
-        row.set(window.step, positions.within(window.lo + 1, window.hi).len() as f64);
+        row.set(window.step, pairs.within(window.lo + 1, window.hi).len() as f64);
     });
 }
 
 impl RangeKernel for Changes {
     fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()> {
-        let mut positions = Positions::of_pairs(series.floats, |before, value| changed(*before, *value));
-        count(series.float_t, context, &mut positions, row);
+        count_pairs(series, context, row, changed, |before, value| !value.equals(before));
         Ok(())
     }
 }
 
 impl RangeKernel for Resets {
     fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()> {
-        let mut positions = Positions::of_pairs(series.floats, |before, value| value < before);
-        count(series.float_t, context, &mut positions, row);
+        count_pairs(series, context, row, |before, value| value < before, |before, value| value.detect_reset(before));
         Ok(())
     }
 }

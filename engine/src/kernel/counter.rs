@@ -9,6 +9,7 @@ use storage::model::{FloatHistogram, Timestamp};
 use super::KernelContext;
 use super::either_kind::{HistogramKernel, HistogramWindow};
 use super::floats_only::FloatKernel;
+use super::histogram_rate::extrapolated_rate;
 use super::note::{Note, Notes};
 use super::positions::Positions;
 use super::window::{Window, for_each_window};
@@ -104,11 +105,12 @@ impl<const COUNTER: bool, const PER_SECOND: bool> FloatKernel for ExtrapolatedRa
 impl<const COUNTER: bool, const PER_SECOND: bool> HistogramKernel for ExtrapolatedRate<COUNTER, PER_SECOND> {
     fn histograms(
         &self,
-        _window: &HistogramWindow<'_>,
-        _context: &KernelContext<'_>,
-        _notes: &mut Notes,
+        window: &HistogramWindow<'_>,
+        context: &KernelContext<'_>,
+        notes: &mut Notes,
     ) -> Option<FloatHistogram> {
-        None
+        let divisor = PER_SECOND.then(|| duration_seconds(context.windows.range_ms));
+        extrapolated_rate(window, COUNTER, divisor, notes)
     }
 
     fn note_floats(&self, context: &KernelContext<'_>, notes: &mut Notes) {

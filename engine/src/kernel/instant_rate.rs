@@ -1,8 +1,9 @@
 //! `irate` and `idelta`: the last two samples of each window.
 
+use super::both_kinds::{Found, for_each_window_of_both};
+use super::histogram_rate::instant_rate;
 use super::note::{Note, Notes};
-use super::window::for_each_window;
-use super::{KernelContext, RangeKernel, Series, WindowCursor};
+use super::{KernelContext, RangeKernel, Series};
 use crate::error::Result;
 use crate::vector::Row;
 
@@ -15,7 +16,6 @@ pub(super) struct InstantRate {
 
 impl InstantRate {
     #[inline]
-    #[expect(clippy::cast_precision_loss, reason = "window lengths stay far below 2^53 ms")]
     fn floats(&self, [before, last]: [f64; 2], elapsed_ms: i64) -> f64 {
         if !self.counter {
             return last - before;
@@ -27,18 +27,30 @@ impl InstantRate {
 
 impl RangeKernel for InstantRate {
     fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()> {
-        let (times, values) = (series.float_t, series.floats);
-        let _ = (Note::MixedWindow, Notes::default(), WindowCursor::default());
-        for_each_window(times, &context.windows, |window| {
-            if window.len() < 2 {
+        let mut notes = Notes::default();
+        for_each_window_of_both(series, &context.windows, |window| {
+            let Some([before, last]) = window.last_two(series) else {
+                return;
+            };
+            let elapsed_ms = last.time(series) - before.time(series);
+            if elapsed_ms == 0 {
                 return;
             }
-            let last = window.hi - 1;
-            let elapsed_ms = times[last] - times[last - 1];
-            if elapsed_ms != 0 {
-                row.set(window.step, self.floats([values[last - 1], values[last]], elapsed_ms));
+            match (before, last) {
+                (Found::Float(before), Found::Float(last)) => {
+                    row.set(window.step, self.floats([series.floats[before], series.floats[last]], elapsed_ms));
+                }
+                (Found::Histogram(before), Found::Histogram(last)) => {
+                    let pair = [&*series.histograms[before], &*series.histograms[last]];
+                    let elapsed = elapsed_ms as f64 / 1000.0;
+                    if let Some(growth) = instant_rate(pair, elapsed, self.counter, &mut notes) {
+                        row.set_histogram(window.step, growth);
+                    }
+                }
+                _ => notes.add(Note::MixedWindow),
             }
         });
+        notes.report(context);
         Ok(())
     }
 }

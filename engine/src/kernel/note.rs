@@ -40,6 +40,11 @@ impl Notes {
         self.0 |= 1 << note as u16;
     }
 
+    /// Adds all of `other`'s.
+    pub fn merge(&mut self, other: &Self) {
+        self.0 |= other.0;
+    }
+
     fn has(&self, note: Note) -> bool {
         self.0 & (1 << note as u16) != 0
     }

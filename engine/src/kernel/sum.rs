@@ -5,12 +5,12 @@
 
 use storage::model::{FloatHistogram, Timestamp, kahan_add};
 
-use super::KernelContext;
 use super::either_kind::{HistogramKernel, HistogramWindow};
 use super::floats_only::FloatKernel;
 use super::fold::{Fold, fold_windows};
 use super::note::Notes;
 use super::window::Window;
+use super::{KernelContext, histogram_sum};
 use crate::error::Result;
 
 /// `sum_over_time`.
@@ -146,21 +146,21 @@ impl FloatKernel for AvgOverTime {
 impl HistogramKernel for SumOverTime {
     fn histograms(
         &self,
-        _window: &HistogramWindow<'_>,
+        window: &HistogramWindow<'_>,
         _context: &KernelContext<'_>,
-        _notes: &mut Notes,
+        notes: &mut Notes,
     ) -> Option<FloatHistogram> {
-        None
+        histogram_sum::sum(window.histograms, notes)
     }
 }
 
 impl HistogramKernel for AvgOverTime {
     fn histograms(
         &self,
-        _window: &HistogramWindow<'_>,
+        window: &HistogramWindow<'_>,
         _context: &KernelContext<'_>,
-        _notes: &mut Notes,
+        notes: &mut Notes,
     ) -> Option<FloatHistogram> {
-        None
+        histogram_sum::mean(window.histograms, notes)
     }
 }

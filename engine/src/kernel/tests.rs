@@ -1,5 +1,6 @@
 //! Every kernel against an oracle that evaluates window by window, over random series and grids.
 
+mod histograms;
 mod oracle;
 
 use proptest::prelude::*;
