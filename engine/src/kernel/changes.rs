@@ -47,7 +47,7 @@ fn count_pairs(
 /// All samples in time.
 fn merged<'a>(series: &Series<'a>) -> (Vec<Timestamp>, Vec<Sample<'a>>) {
     let floats = series.float_t.iter().zip(series.floats).map(|(t, value)| (*t, Sample::Float(*value)));
-    let histograms = series.histogram_t.iter().zip(series.histograms).map(|(t, h)| (*t, Sample::Histogram(&**h)));
+    let histograms = series.histogram_t.iter().zip(series.histograms).map(|(t, h)| (*t, Sample::Histogram(h)));
     let mut all: Vec<(Timestamp, Sample<'a>)> = floats.chain(histograms).collect();
     all.sort_by_key(|(t, _)| *t);
     all.into_iter().unzip()

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use storage::model::{CounterResetHint, FloatHistogram};
+use storage::model::{Combined, CounterResetHint, FloatHistogram, HistogramError};
 
 use super::counter::{Extent, extrapolation};
 use super::either_kind::HistogramWindow;
@@ -69,12 +69,12 @@ fn growth(histograms: &[Arc<FloatHistogram>], counter: bool, notes: &mut Notes) 
         }
     }
     let mut growth = last.copy_to_schema(schema);
-    combine(growth.sub(&start), Note::ReconciledSubtraction, notes)?;
+    combine(&growth.sub(&start), Note::ReconciledSubtraction, notes)?;
     if counter {
         let mut previous: &FloatHistogram = &start;
         for current in &histograms[1..] {
             if current.detect_reset(previous) {
-                combine(growth.add(previous), Note::ReconciledAddition, notes)?;
+                combine(&growth.add(previous), Note::ReconciledAddition, notes)?;
             }
             previous = current;
         }
@@ -88,11 +88,7 @@ fn growth(histograms: &[Arc<FloatHistogram>], counter: bool, notes: &mut Notes) 
 }
 
 /// Notes what came of adding or subtracting; none where it was not possible.
-pub(super) fn combine(
-    outcome: Result<storage::model::Combined, storage::model::HistogramError>,
-    reconciled: Note,
-    notes: &mut Notes,
-) -> Option<()> {
+pub(super) fn combine(outcome: &Result<Combined, HistogramError>, reconciled: Note, notes: &mut Notes) -> Option<()> {
     let Ok(combined) = outcome else {
         notes.add(Note::MixedSchemas);
         return None;
@@ -119,7 +115,7 @@ pub(super) fn instant_rate(
     }
     let mut growth = last.clone();
     if !counter || !last.detect_reset(before) {
-        combine(growth.sub(before), Note::ReconciledSubtraction, notes)?;
+        combine(&growth.sub(before), Note::ReconciledSubtraction, notes)?;
     }
     growth.counter_reset_hint = CounterResetHint::Gauge;
     growth.compact(0);

@@ -13,11 +13,11 @@ pub(super) fn sum(histograms: &[Arc<FloatHistogram>], notes: &mut Notes) -> Opti
     let mut sum = (**first).clone();
     let mut compensation = None;
     for histogram in rest {
-        combine(sum.kahan_add(histogram, &mut compensation), Note::ReconciledAggregation, notes)?;
+        combine(&sum.kahan_add(histogram, &mut compensation), Note::ReconciledAggregation, notes)?;
     }
     note_collision(histograms, notes);
     if let Some(compensation) = compensation {
-        combine(sum.add(&compensation), Note::ReconciledAggregation, notes)?;
+        combine(&sum.add(&compensation), Note::ReconciledAggregation, notes)?;
     }
     Some(sum)
 }
@@ -33,7 +33,7 @@ pub(super) fn mean(histograms: &[Arc<FloatHistogram>], notes: &mut Notes) -> Opt
         let count = (i + 2) as f64;
         if !incremental {
             let (mut next, mut next_compensation) = (total.clone(), compensation.clone());
-            combine(next.kahan_add(histogram, &mut next_compensation), Note::ReconciledAggregation, notes)?;
+            combine(&next.kahan_add(histogram, &mut next_compensation), Note::ReconciledAggregation, notes)?;
             if !next.has_overflow() {
                 (total, compensation) = (next, next_compensation);
                 continue;
@@ -51,7 +51,7 @@ pub(super) fn mean(histograms: &[Arc<FloatHistogram>], notes: &mut Notes) -> Opt
         let mut share = (**histogram).clone();
         share.div(count);
         total.mul(kept);
-        combine(total.kahan_add(&share, &mut compensation), Note::ReconciledAggregation, notes)?;
+        combine(&total.kahan_add(&share, &mut compensation), Note::ReconciledAggregation, notes)?;
     }
     note_collision(histograms, notes);
     if !incremental {
@@ -63,7 +63,7 @@ pub(super) fn mean(histograms: &[Arc<FloatHistogram>], notes: &mut Notes) -> Opt
     }
     if let Some(compensation) = compensation {
         // a compensation has the layout of its sum
-        combine(total.add(&compensation), Note::ReconciledAggregation, notes)?;
+        combine(&total.add(&compensation), Note::ReconciledAggregation, notes)?;
     }
     Some(total)
 }

@@ -199,8 +199,8 @@ mod tests {
         FloatHistogram { count, sum: 2.0 * count, zero_count: count, ..FloatHistogram::default() }
     }
 
-    fn check(op: BinaryOp, l: Sample<'_>, r: Sample<'_>, return_bool: bool, want: Option<Value>) {
-        assert_eq!(binary(op, l, r).result(return_bool), want, "{l:?} {op:?} {r:?}");
+    fn check(op: BinaryOp, l: Sample<'_>, r: Sample<'_>, return_bool: bool, want: impl Into<Option<Value>>) {
+        assert_eq!(binary(op, l, r).result(return_bool), want.into(), "{l:?} {op:?} {r:?}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn round(v: f64, to: f64) -> f64 {
 
 /// No value where the borders are the wrong way round.
 fn clamp(v: f64, min: f64, max: f64) -> Option<f64> {
-    (!(max < min)).then(|| max_of(min, min_of(max, v)))
+    if max < min { None } else { Some(max_of(min, min_of(max, v))) }
 }
 
 impl InstantFunction {

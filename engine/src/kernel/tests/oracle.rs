@@ -162,11 +162,11 @@ fn holt(v: &[f64], sf: f64, tf: f64) -> Option<f64> {
         return None;
     }
     let (mut s0, mut s1, mut b) = (0.0, v[0], v[1] - v[0]);
-    for i in 1..v.len() {
+    for (i, x) in v.iter().enumerate().skip(1) {
         if i > 1 {
             b = tf * (s1 - s0) + (1.0 - tf) * b;
         }
-        (s0, s1) = (s1, sf * v[i] + (1.0 - sf) * (s1 + b));
+        (s0, s1) = (s1, sf * x + (1.0 - sf) * (s1 + b));
     }
     Some(s1)
 }
