@@ -100,11 +100,12 @@ impl XorWriter {
         }
         // Five bits hold at most 31.
         let (leading, trailing) = (xor.leading_zeros().min(31), xor.trailing_zeros());
-        if let Some(window) = self.window {
-            if leading >= 64 - window.width - window.trailing && trailing >= window.trailing {
-                writer.write_bits(0b10, 2);
-                return writer.write_bits(xor >> window.trailing, window.width);
-            }
+        if let Some(window) = self.window
+            && leading >= 64 - window.width - window.trailing
+            && trailing >= window.trailing
+        {
+            writer.write_bits(0b10, 2);
+            return writer.write_bits(xor >> window.trailing, window.width);
         }
         let window = XorWindow { width: 64 - leading - trailing, trailing };
         writer.write_bits(0b11, 2);
