@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter, SeriesEntry, SeriesRef, Toc};
 use crate::model::{Labels, Timestamp};
 
-/// Padding to the next series and a length field: what an entry takes up beyond what [`IndexStats`] can see.
+/// Series entries of an index start at multiples of this, in bytes.
 const SERIES_ALIGN: u64 = 16;
 
 /// A chunk to be written.

@@ -45,7 +45,7 @@ impl IndexReader {
             return Err(origin.corrupt(0, format!("magic number is {magic:#010x}, not {MAGIC:#010x}")));
         }
         if version != VERSION {
-            // one flipped bit is likelier than a version that was never written or ended with Prometheus 2.0
+            // version 1 is known to exist; any other is likelier damage than news
             return Err(match version {
                 1 => Error::Unsupported("index version 1".to_owned()),
                 _ => origin.corrupt(4, format!("index version is {version}")),

@@ -126,32 +126,76 @@ fn every_truncation_is_noticed() {
     }
 }
 
+/// Asks everything of an index whose bytes lie. It may decode to something else, but it may not panic, hang or ask
+/// for memory without end.
+fn ask_everything(bytes: Vec<u8>) {
+    let Ok(reader) = IndexReader::try_open(Bytes::from(bytes), "b") else { return };
+    let mut cursor = reader.all_series();
+    while let Ok(Some(_)) = cursor.next() {}
+    for series in 0..200 {
+        let _ = cursor.get(SeriesRef(series));
+    }
+    for name in reader.label_names() {
+        for value in reader.label_values(name).unwrap() {
+            let _ = reader.postings(name, value);
+        }
+    }
+}
+
 /// Damage whose checksums are right, as only an attacker or a broken writer makes it.
 #[test]
-fn hostile_sections_with_good_checksums_are_refused() {
+fn hostile_bytes_with_good_checksums_do_no_harm() {
     let series = sample(20);
     let bytes = write(symbols_of(&series), &series);
     let toc = Toc::try_parse(&bytes, bytes.len() as u64, "b").unwrap();
-    for start in [toc.symbols, toc.postings_table] {
-        let start = usize::try_from(start).unwrap();
+    let mut covered = Vec::new();
+    covered.push(bytes.len() - TOC_LEN..bytes.len() - 4);
+    for start in [toc.symbols, toc.postings_table, toc.postings] {
+        let start = usize::try_from(start).unwrap().next_multiple_of(if start == toc.postings { 4 } else { 1 });
         let len = u32::from_be_bytes(bytes[start..start + 4].try_into().unwrap()) as usize;
-        for at in 0..len {
-            let mut damaged = bytes.clone();
-            let body = start + 4..start + 4 + len;
-            damaged[body.start + at] ^= 0xff;
-            let crc = checksum(&damaged[body.clone()]);
-            damaged[body.end..body.end + 4].copy_from_slice(&crc.to_be_bytes());
-            // it may decode to something else, but it may not panic, hang or ask for memory without end
-            let Ok(reader) = IndexReader::try_open(Bytes::from(damaged), "b") else { continue };
-            let mut cursor = reader.all_series();
-            while let Ok(Some(_)) = cursor.next() {}
-            for name in reader.label_names() {
-                for value in reader.label_values(name).unwrap() {
-                    let _ = reader.postings(name, value);
-                }
+        covered.push(start + 4..start + 4 + len);
+    }
+    let reader = IndexReader::try_open(Bytes::from(bytes.clone()), "b").unwrap();
+    for series in reader.postings("", "").unwrap() {
+        let start = usize::try_from(series.offset()).unwrap() + 1;
+        covered.push(start..start + usize::from(bytes[start - 1]));
+    }
+    for body in covered {
+        for at in body.clone() {
+            for flip in [0x01, 0x7f, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= flip;
+                let crc = checksum(&damaged[body.clone()]);
+                damaged[body.end..body.end + 4].copy_from_slice(&crc.to_be_bytes());
+                ask_everything(damaged);
             }
         }
     }
+}
+
+#[test]
+fn unsorted_series_and_symbols_are_corrupt() {
+    let series = sample(3);
+    let bytes = write(symbols_of(&series), &series);
+    let reader = IndexReader::try_open(Bytes::from(bytes.clone()), "b").unwrap();
+    let refs = reader.postings("", "").unwrap();
+    // the first series once more in place of the second: an entry is valid wherever it stands
+    let (first, second) = (refs[0].offset() as usize, refs[1].offset() as usize);
+    let mut twice = bytes.clone();
+    twice.copy_within(first..first + 16, second);
+    let reader = IndexReader::try_open(Bytes::from(twice), "b").unwrap();
+    let mut cursor = reader.all_series();
+    assert!(cursor.next().unwrap().is_some());
+    assert!(matches!(cursor.next(), Err(Error::Corrupt { offset, .. }) if offset == second as u64));
+    assert!(matches!(cursor.next(), Ok(None)), "there is nothing after an error");
+
+    let mut swapped = bytes;
+    // len, count, then "__name__" with its length: a symbol that sorts after the next one
+    swapped[5 + 8 + 1] = b'z';
+    let len = u32::from_be_bytes(swapped[5..9].try_into().unwrap()) as usize;
+    let crc = checksum(&swapped[9..9 + len]);
+    swapped[9 + len..13 + len].copy_from_slice(&crc.to_be_bytes());
+    assert!(matches!(IndexReader::try_open(Bytes::from(swapped), "b"), Err(Error::Corrupt { .. })));
 }
 
 #[test]
