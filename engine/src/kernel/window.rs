@@ -2,7 +2,7 @@
 
 use storage::model::Timestamp;
 
-use super::{WindowCursor, Windows};
+use super::Windows;
 
 /// One window that has samples: `lo..hi` of the times it was found in.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +27,35 @@ impl Window {
     }
 }
 
+/// One border of a moving window: the first sample beyond it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Border {
+    at: usize,
+    stride: usize,
+}
+
+impl Border {
+    /// Moves on to the first sample after `limit`. Scrapes are regular, so the border mostly moves as far as it did
+    /// before; trying that first costs two looks and no loop, whose end a processor would guess wrong.
+    #[inline]
+    fn advance(&mut self, times: &[Timestamp], limit: Timestamp) {
+        let guess = self.at + self.stride;
+        if guess < times.len() && times[guess] > limit && (self.stride == 0 || times[guess - 1] <= limit) {
+            self.at = guess;
+            return;
+        }
+        let before = self.at;
+        while self.at < times.len() && times[self.at] <= limit {
+            self.at += 1;
+        }
+        self.stride = self.at - before;
+    }
+}
+
 /// Calls `each` for every window that has at least one of `times`, in order.
 #[inline]
 pub(super) fn for_each_window(times: &[Timestamp], windows: &Windows, mut each: impl FnMut(Window)) {
-    let mut cursor = WindowCursor::default();
+    let (mut lo, mut hi) = (Border::default(), Border::default());
     let steps = windows.steps();
     if steps == 0 {
         return;
@@ -39,10 +64,11 @@ pub(super) fn for_each_window(times: &[Timestamp], windows: &Windows, mut each: 
     let mut end = windows.end(0);
     for step in 0..steps {
         let start = end.saturating_sub(windows.range_ms);
-        cursor.advance(times, start, end);
-        if cursor.lo < cursor.hi {
-            each(Window { step, start, end, lo: cursor.lo, hi: cursor.hi });
-        } else if cursor.lo == times.len() {
+        lo.advance(times, start);
+        hi.advance(times, end);
+        if lo.at < hi.at {
+            each(Window { step, start, end, lo: lo.at, hi: hi.at });
+        } else if lo.at == times.len() {
             // windows only move on, and there is nothing ahead
             return;
         }
