@@ -17,12 +17,15 @@ impl Positions {
 
     /// The samples that differ from the one before them in the way that `between(before, sample)` tells.
     pub fn of_pairs<T>(samples: &[T], between: impl Fn(&T, &T) -> bool) -> Self {
+        // such pairs are rare: blocks are asked without branches first, which vectorises
+        const BLOCK: usize = 32;
         let mut at = Vec::new();
-        for (i, pair) in samples.windows(2).enumerate() {
-            if let [before, sample] = pair
-                && between(before, sample)
-            {
-                at.push(i + 1);
+        let later = samples.get(1..).unwrap_or(&[]);
+        for (block, (befores, nows)) in samples.chunks(BLOCK).zip(later.chunks(BLOCK)).enumerate() {
+            let any = befores.iter().zip(nows).fold(false, |any, (before, now)| any | between(before, now));
+            if any {
+                let found = befores.iter().zip(nows).enumerate().filter(|(_, (before, now))| between(before, now));
+                at.extend(found.map(|(i, _)| block * BLOCK + i + 1));
             }
         }
         Self { at, lo: 0, hi: 0 }
