@@ -3,6 +3,8 @@
 //! Everything is read as text, so that this runs in a moment. A place that cannot follow a rule yet stands in
 //! [`EXCEPTIONS`], which may only shrink: one that is no longer needed fails the test too.
 
+#![cfg(test)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
