@@ -12,6 +12,7 @@
 //! ```
 
 mod calls;
+mod functions;
 mod names;
 mod operators;
 mod selectors;
@@ -28,7 +29,8 @@ use crate::context::QueryContext;
 use crate::error::{Error, Result};
 use crate::scalar::ScalarInput;
 
-pub(crate) use selectors::SelectedSeries;
+use selectors::SelectorAddress;
+pub(crate) use selectors::{SelectedSeries, matrix_interval, subquery_grid};
 
 /// What planning depends on besides the tree.
 #[derive(Debug)]
@@ -45,11 +47,10 @@ pub(crate) struct PlannerSettings {
 #[derive(Debug)]
 pub(crate) struct Planner {
     settings: PlannerSettings,
-    /// The series of each selector of the tree, by the selector's address.
-    selected: HashMap<*const VectorSelector, SelectedSeries>,
+    /// The series of each selector of the tree.
+    selected: HashMap<SelectorAddress, SelectedSeries>,
 }
 
-// The addresses are only compared, and the tree outlives the planner.
 type Plan = Arc<dyn ExecutionPlan>;
 
 impl Planner {
@@ -117,7 +118,8 @@ impl Planner {
         }
     }
 
-    fn context(&self) -> QueryContext {
+    /// What the plan's operators share.
+    pub(crate) fn context(&self) -> QueryContext {
         self.settings.context.clone()
     }
 }

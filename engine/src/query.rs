@@ -17,7 +17,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionConfig;
-use promql::tree::{Grid, Node, ValueType};
+use promql::tree::{Grid, MatrixSelector, Node, ValueType};
 use promql::{Expr, LowerOptions, ParseOptions};
 use storage::Store;
 use storage::model::{Labels, SampleBuffer, TimeInterval};
@@ -32,10 +32,11 @@ use crate::context::{QueryContext, SampleLimit};
 use crate::error::{Error, Result};
 use crate::memory::{PoolBudget, ProcessPool, QueryPool};
 use crate::operator::{collect, reservation};
-use crate::planner::{Planner, PlannerSettings, subquery_inner_grid};
+use crate::planner::{Planner, PlannerSettings, matrix_interval, subquery_grid};
 use crate::series_decoder::SeriesDecoder;
 use crate::vector::VectorColumns;
 use crate::window::to_samples;
+use arrow::array::Array;
 
 /// How queries are run; each field is a flag.
 #[derive(Debug, Clone)]
@@ -113,8 +114,8 @@ impl Engine {
         let run = Run { engine: self.clone(), request, deadline };
         let prepared = run.prepare()?;
         let (planner, _context) = run.planner(&prepared).await?;
-        let plan = match run.series_root(&prepared.root) {
-            Some(selector) => planner.series(selector)?,
+        let plan = match matrix_root(&prepared.root) {
+            Some(matrix) => planner.series(&matrix.selector)?,
             None => planner.plan(&prepared.root, prepared.grid)?,
         };
         Ok(displayable(plan.as_ref()).indent(false).to_string())
@@ -159,10 +160,10 @@ impl Run {
         let (planner, context) = self.planner(&prepared).await?;
         let mut warnings: Vec<String> = planner.warnings().cloned().collect();
         let query = planner.context();
-        let (value, plan_time) = match self.series_root(&prepared.root) {
-            Some(selector) => {
-                let plan = planner.series(selector)?;
-                let interval = planner.interval_of_root(&prepared.root, prepared.grid)?;
+        let (value, plan_time) = match matrix_root(&prepared.root) {
+            Some(matrix) => {
+                let plan = planner.series(&matrix.selector)?;
+                let interval = matrix_interval(matrix, prepared.grid);
                 (self.series_value(plan, &context, interval, &query).await?, started.elapsed())
             }
             None => self.plan_value(&planner, &prepared, &context).await?,
@@ -175,13 +176,8 @@ impl Run {
             warnings.push("results truncated due to limit".to_owned());
         }
         let samples = query.samples.total();
-        let stats = QueryStats {
-            samples_total: samples,
-            peak_samples: samples,
-            parse: prepared.parse,
-            plan: plan_time,
-            exec,
-        };
+        let stats =
+            QueryStats { samples_total: samples, peak_samples: samples, parse: prepared.parse, plan: plan_time, exec };
         Ok(Answer { value, warnings, infos, stats })
     }
 
@@ -189,7 +185,8 @@ impl Run {
     fn prepare(&self) -> Result<Prepared> {
         let started = Instant::now();
         let settings = &self.engine.settings;
-        let expr: Expr = promql::parse(&self.request.text, &settings.parse).map_err(|e| Error::BadQuery(e.to_string()))?;
+        let expr: Expr =
+            promql::parse(&self.request.text, &settings.parse).map_err(|e| Error::BadQuery(e.to_string()))?;
         let (grid, range) = match self.request.time {
             QueryTime::Instant(t) => (Grid::instant(t), false),
             QueryTime::Range(grid) => (grid, true),
@@ -240,15 +237,6 @@ impl Run {
         self.request.replica_labels.clone().unwrap_or_else(|| self.engine.settings.replica_labels.clone())
     }
 
-    /// The selector whose raw samples are asked for, where the root is a range selector.
-    fn series_root<'a>(&self, root: &'a Node) -> Option<&'a promql::tree::VectorSelector> {
-        match root {
-            Node::Matrix(matrix) => Some(&matrix.selector),
-            Node::StepInvariant(inner) => self.series_root(inner),
-            _ => None,
-        }
-    }
-
     /// Runs the plan of a root that is not a range selector.
     async fn plan_value(
         &self,
@@ -260,7 +248,7 @@ impl Run {
         let (grid, t) = (prepared.grid, prepared.grid.start);
         let memory = reservation("query result", context);
         if let Some(subquery) = subquery_root(&prepared.root) {
-            let inner = subquery_inner_grid(subquery, grid);
+            let inner = subquery_grid(subquery, grid);
             if inner.steps() == 0 {
                 return Ok((Value::Samples(Vec::new()), started.elapsed()));
             }
@@ -314,6 +302,15 @@ fn no_scalar() -> Error {
     Error::Internal("a scalar query put out no row".to_owned())
 }
 
+/// The range selector that is the root of an instant query.
+fn matrix_root(root: &Node) -> Option<&MatrixSelector> {
+    match root {
+        Node::Matrix(matrix) => Some(matrix),
+        Node::StepInvariant(inner) => matrix_root(inner),
+        _ => None,
+    }
+}
+
 /// The subquery that is the root of an instant query.
 fn subquery_root(root: &Node) -> Option<&promql::tree::Subquery> {
     match root {
@@ -328,10 +325,9 @@ fn task_context(pool: Arc<dyn MemoryPool>) -> Result<Arc<TaskContext>> {
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).with_disk_manager_builder(disk).build_arc()?;
     // series batches are cut by bytes, not by rows: a merge may hand on as many rows as come together
-    let config = SessionConfig::new().with_batch_size(1024).set_usize(
-        "datafusion.execution.skip_partial_aggregation_probe_rows_threshold",
-        usize::MAX,
-    );
+    let config = SessionConfig::new()
+        .with_batch_size(1024)
+        .set_usize("datafusion.execution.skip_partial_aggregation_probe_rows_threshold", usize::MAX);
     Ok(Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime)))
 }
 

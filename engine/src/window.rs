@@ -41,6 +41,7 @@ use crate::vector::{VectorBuilder, rows_per_batch, vector_schema};
 use evaluate::Evaluator;
 pub use label_output::LabelOutput;
 pub use subquery::SubqueryExec;
+pub(crate) use subquery::to_samples;
 
 /// What is computed of each window.
 #[derive(Debug, Clone)]

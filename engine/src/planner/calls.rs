@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use promql::Function;
-use promql::tree::{Call, Grid, Node, Projection, Span, ValueType};
+use promql::tree::{Call, Grid, Node, Projection, ValueType};
 use storage::model::Matcher;
 
 use super::names::may_differ_in_name;
@@ -13,6 +13,7 @@ use crate::concat::ConcatExec;
 use crate::error::{Error, Result};
 use crate::kernel::range_kernel;
 use crate::scalar::ScalarInput;
+use crate::unique_labels::EqualLabels;
 use crate::window::{LabelOutput, SubqueryExec, WindowExec, WindowFunction, WindowSpec};
 
 impl Planner {
@@ -26,16 +27,14 @@ impl Planner {
         match call.function {
             Function::Time => Ok(operators::time(grid)),
             Function::Pi => Ok(operators::constant(std::f64::consts::PI, grid)),
-            Function::Scalar => operators::scalar(self.single(arg(0)?, grid)?, grid),
+            Function::Scalar => Ok(operators::scalar(self.single(arg(0)?, grid)?, grid)),
             // a scalar is a vector of one row without labels already
             Function::Vector => self.node(arg(0)?, grid),
             Function::Timestamp => self.timestamp(arg(0)?, grid),
-            Function::Absent => {
-                operators::absent(self.single(arg(0)?, grid)?, &absent_matchers(arg(0)?), grid)
-            }
+            Function::Absent => Ok(operators::absent(self.single(arg(0)?, grid)?, &absent_matchers(arg(0)?), grid)),
             Function::AbsentOverTime => {
                 let present = self.range_function(call, grid)?;
-                operators::absent(ConcatExec::wrap(present), &absent_matchers(arg(0)?), grid)
+                Ok(operators::absent(ConcatExec::wrap(present), &absent_matchers(arg(0)?), grid))
             }
             Function::Sort | Function::SortDesc | Function::SortByLabel | Function::SortByLabelDesc => {
                 self.sort(call, grid)
@@ -90,7 +89,7 @@ impl Planner {
             }
             _ => return Err(Error::Internal("a range vector that is neither selector nor subquery".to_owned())),
         };
-        Ok(self.unique_labels(plan, !keeps_name && may_differ_in_name(range)))
+        Ok(self.unique_labels(plan, !keeps_name && may_differ_in_name(range), EqualLabels::Refuse, grid))
     }
 
     /// `timestamp()`: of a selector the times of its samples, of anything else the times of the steps.
@@ -98,18 +97,18 @@ impl Planner {
         match arg {
             Node::Vector(selector) => {
                 let plan = self.select(selector, WindowFunction::Timestamp, "timestamp", true, grid)?;
-                Ok(self.unique_labels(plan, may_differ_in_name(arg)))
+                Ok(self.unique_labels(plan, may_differ_in_name(arg), EqualLabels::Join, grid))
             }
             Node::StepInvariant(inner) => {
                 if grid.steps() == 1 {
                     return self.timestamp(inner, grid);
                 }
                 let first = super::selectors::first_step(grid);
-                Ok(operators::repeat(ConcatExec::wrap(self.timestamp(inner, first)?), grid))
+                operators::repeat(self.timestamp(inner, first)?, grid)
             }
             arg => {
-                let plan = operators::step_times(self.node(arg, grid)?, grid, self.context());
-                Ok(self.unique_labels(plan, may_differ_in_name(arg)))
+                let plan = self.step_times(arg, grid)?;
+                Ok(self.unique_labels(plan, may_differ_in_name(arg), EqualLabels::Join, grid))
             }
         }
     }
@@ -136,9 +135,4 @@ fn absent_matchers(node: &Node) -> Vec<Matcher> {
         Node::StepInvariant(inner) => absent_matchers(inner),
         _ => Vec::new(),
     }
-}
-
-/// Where an argument stands, or the call itself.
-pub(super) fn arg_span(call: &Call, index: usize) -> Span {
-    call.arg_spans.get(index).copied().unwrap_or(call.span)
 }

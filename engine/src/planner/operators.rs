@@ -1,23 +1,143 @@
-//! Aggregations, binary operations and the functions that are operators of their own.
+//! Aggregations, binary operations and what is the same at every step.
 
 use std::sync::Arc;
 
 use datafusion::physical_plan::empty::EmptyExec;
-use promql::Function;
-use promql::tree::{Aggregate, AggregateOp, Binary, Call, Cardinality, Grid, Node, ValueType, VectorMatching};
+use promql::tree::{
+    Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Grid, Node, Span, ValueType, VectorMatching,
+};
 use storage::model::Matcher;
 
-use super::calls::arg_span;
 use super::names::may_differ_in_name;
 use super::selectors::first_step;
 use super::{Plan, Planner};
 use crate::aggregate::aggregate_plan;
+use crate::binary::{BinaryExec, BinarySpec};
 use crate::concat::ConcatExec;
-use crate::context::QueryContext;
+use crate::constant::ConstantExec;
 use crate::error::{Error, Result};
+use crate::one_row::{AbsentExec, ScalarExec, absent_labels};
+use crate::scalar::ScalarInput;
+use crate::set::SetExec;
+use crate::step_invariant::StepInvariantExec;
+use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
 use crate::vector::vector_schema;
-use crate::{
-    AbsentExec, BinaryExec, BinarySpec, ConstantExec, CountValuesExec, HistogramExec, InfoExec, LabelJoinExec,
-    LabelReplaceExec, LimitExec, MapExec, QuantileExec, ScalarExec, SetExec, SortVectorExec, StepInvariantExec, TopkExec,
-    UniqueLabelsExec, VectorScalarExec,
-};
+use crate::vector_scalar::{VectorScalarExec, VectorScalarSpec};
+
+/// A number at every step.
+pub(super) fn constant(value: f64, grid: Grid) -> Plan {
+    Arc::new(ConstantExec::number(value, grid.steps()))
+}
+
+/// The time of every step in seconds.
+pub(super) fn time(grid: Grid) -> Plan {
+    Arc::new(ConstantExec::time(grid))
+}
+
+/// No series at all.
+pub(super) fn empty(grid: Grid) -> Plan {
+    Arc::new(EmptyExec::new(vector_schema(grid.steps())))
+}
+
+/// `scalar()` of a vector of one partition.
+pub(super) fn scalar(input: Plan, grid: Grid) -> Plan {
+    Arc::new(ScalarExec::new(input, grid.steps()))
+}
+
+/// `absent()` of a vector of one partition.
+pub(super) fn absent(input: Plan, matchers: &[Matcher], grid: Grid) -> Plan {
+    Arc::new(AbsentExec::new(input, absent_labels(matchers), grid.steps()))
+}
+
+/// What has one step, at every step of `grid`.
+pub(super) fn repeat(input: Plan, grid: Grid) -> Result<Plan> {
+    Ok(Arc::new(StepInvariantExec::try_new(input, grid.steps())?))
+}
+
+impl Planner {
+    /// The same at every step: evaluated at the first one.
+    pub(super) fn step_invariant(&self, inner: &Node, grid: Grid) -> Result<Plan> {
+        if grid.steps() == 1 {
+            return self.node(inner, grid);
+        }
+        repeat(self.node(inner, first_step(grid))?, grid)
+    }
+
+    /// Refuses series with equal labels, where there may be any.
+    pub(super) fn unique_labels(&self, plan: Plan, needed: bool, equal: EqualLabels, grid: Grid) -> Plan {
+        if needed { Arc::new(UniqueLabelsExec::new(ConcatExec::wrap(plan), equal, grid.steps())) } else { plan }
+    }
+
+    /// Unary minus.
+    pub(super) fn negate(&self, inner: &Node, grid: Grid) -> Result<Plan> {
+        // -x is x times -1, but for the sign of zero, which it gets right too
+        let spec =
+            VectorScalarSpec { op: BinaryOp::Mul, scalar_on_left: false, return_bool: false, span: Span::default() };
+        let minus_one = ScalarInput::Constant(-1.0);
+        let plan: Plan = Arc::new(VectorScalarExec::try_new(self.node(inner, grid)?, minus_one, spec, self.context())?);
+        Ok(self.unique_labels(plan, may_differ_in_name(inner), EqualLabels::Refuse, grid))
+    }
+
+    /// An aggregation.
+    pub(super) fn aggregate(&self, aggregate: &Aggregate, grid: Grid) -> Result<Plan> {
+        use AggregateOp::{Avg, Count, Group, Max, Min, Stddev, Stdvar, Sum};
+        match aggregate.op {
+            Sum | Avg | Count | Min | Max | Group | Stddev | Stdvar => {
+                let input = self.node(&aggregate.expr, grid)?;
+                let context = &self.settings.context;
+                let position = context.position(aggregate.expr_span.start);
+                aggregate_plan(input, aggregate.op, &aggregate.grouping, grid.steps(), context, position)
+            }
+            _ => self.parameterised_aggregate(aggregate, grid),
+        }
+    }
+
+    /// A binary operation.
+    pub(super) fn binary(&self, binary: &Binary, grid: Grid) -> Result<Plan> {
+        let (lhs, rhs) = (binary.lhs.value_type(), binary.rhs.value_type());
+        match (lhs, rhs, &binary.matching) {
+            (ValueType::Vector, ValueType::Vector, Some(matching)) => self.vectors(binary, matching, grid),
+            (ValueType::Vector, ValueType::Vector, None) => {
+                Err(Error::Internal("an operation on two vectors without a matching".to_owned()))
+            }
+            (ValueType::Scalar, ValueType::Vector, _) => {
+                self.vector_scalar(binary, &binary.rhs, &binary.lhs, true, grid)
+            }
+            // a scalar is a vector of one row, so two scalars are a vector and a scalar
+            _ => self.vector_scalar(binary, &binary.lhs, &binary.rhs, false, grid),
+        }
+    }
+
+    fn vectors(&self, binary: &Binary, matching: &VectorMatching, grid: Grid) -> Result<Plan> {
+        let (lhs, rhs) = (self.single(&binary.lhs, grid)?, self.single(&binary.rhs, grid)?);
+        if binary.op.is_set() {
+            return Ok(Arc::new(SetExec::try_new(lhs, rhs, binary.op, matching.clone(), grid.steps())?));
+        }
+        if matching.cardinality == Cardinality::ManyToMany {
+            return Err(Error::Internal("many-to-many matching outside a set operation".to_owned()));
+        }
+        let spec = BinarySpec {
+            op: binary.op,
+            return_bool: binary.return_bool,
+            matching: matching.clone(),
+            span: binary.span,
+        };
+        Ok(Arc::new(BinaryExec::try_new(lhs, rhs, spec, grid.steps(), self.context())?))
+    }
+
+    fn vector_scalar(
+        &self,
+        binary: &Binary,
+        vector: &Node,
+        scalar: &Node,
+        scalar_on_left: bool,
+        grid: Grid,
+    ) -> Result<Plan> {
+        let spec =
+            VectorScalarSpec { op: binary.op, scalar_on_left, return_bool: binary.return_bool, span: binary.span };
+        let (input, scalar) = (self.node(vector, grid)?, self.scalar(scalar, grid)?);
+        let keeps_name = binary.op.is_comparison() && !binary.return_bool;
+        let plan: Plan = Arc::new(VectorScalarExec::try_new(input, scalar, spec, self.context())?);
+        Ok(self.unique_labels(plan, !keeps_name && may_differ_in_name(vector), EqualLabels::Join, grid))
+    }
+}

@@ -41,16 +41,13 @@ pub(super) async fn select_all(
     root: &Node,
     grid: Grid,
     settings: &PlannerSettings,
-) -> Result<HashMap<*const VectorSelector, SelectedSeries>> {
+) -> Result<HashMap<SelectorAddress, SelectedSeries>> {
     let mut wanted = Vec::new();
     collect(root, grid, settings.context.lookback_ms, &mut wanted);
     let selections = wanted.into_iter().map(|(selector, interval)| {
-        let request = SeriesRequest {
-            matchers: selector.matchers.clone().into(),
-            interval,
-            ..settings.request.clone()
-        };
-        let address = SelectorAddress(std::ptr::from_ref(selector));
+        let request =
+            SeriesRequest { matchers: selector.matchers.clone().into(), interval, ..settings.request.clone() };
+        let address = SelectorAddress::of(selector);
         let text = selector_text(&selector.matchers);
         async move {
             let set = store.series(request).await?;
@@ -63,16 +60,22 @@ pub(super) async fn select_all(
             Ok::<_, Error>((address, selected))
         }
     });
-    Ok(try_join_all(selections).await?.into_iter().map(|(address, selected)| (address.0, selected)).collect())
+    Ok(try_join_all(selections).await?.into_iter().collect())
 }
 
-/// A selector's address, only ever compared, so it may cross threads.
-#[derive(Clone, Copy)]
-struct SelectorAddress(*const VectorSelector);
+/// Which selector of the tree: its address, only ever compared, while the tree stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SelectorAddress(usize);
+
+impl SelectorAddress {
+    pub(super) fn of(selector: &VectorSelector) -> Self {
+        Self(std::ptr::from_ref(selector).addr())
+    }
+}
 
 /// The grid on which a subquery's inner expression is evaluated: absolute multiples of its step, from the first one
 /// after the first window's start.
-pub(super) fn subquery_grid(subquery: &Subquery, outer: Grid) -> Grid {
+pub(crate) fn subquery_grid(subquery: &Subquery, outer: Grid) -> Grid {
     let windows = subquery_windows(subquery, outer);
     let last = windows.steps().saturating_sub(1);
     let after = windows.start(0);
@@ -122,6 +125,12 @@ pub(super) fn first_step(grid: Grid) -> Grid {
     Grid::instant(grid.start)
 }
 
+/// The time that a range selector at the root of an instant query covers.
+pub(crate) fn matrix_interval(matrix: &MatrixSelector, grid: Grid) -> TimeInterval {
+    let windows = windows(&matrix.selector, matrix.range_ms, grid);
+    TimeInterval::new(windows.start(0).saturating_add(1), windows.end(0))
+}
+
 fn windows(selector: &VectorSelector, range_ms: i64, grid: Grid) -> Windows {
     Windows { grid, offset_ms: selector.offset_ms, at: selector.at, range_ms }
 }
@@ -136,7 +145,7 @@ impl Planner {
     pub(super) fn scan(&self, selector: &VectorSelector) -> Result<Plan> {
         let selected = self
             .selected
-            .get(&std::ptr::from_ref(selector))
+            .get(&SelectorAddress::of(selector))
             .ok_or_else(|| Error::Internal("a selector was not asked of the store".to_owned()))?;
         let parts = &selected.parts;
         if parts.is_empty() {
