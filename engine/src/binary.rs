@@ -8,7 +8,6 @@
 //!
 //! Both sides are collected, since series that come and go share result rows: any two rows may meet in one.
 
-mod element;
 mod float_rows;
 mod join;
 mod matching;
@@ -24,7 +23,6 @@ use datafusion::physical_plan::{
 };
 use promql::tree::{BinaryOp, Cardinality, Span, VectorMatching};
 
-pub(crate) use element::{Note, Outcome, Value, evaluate, float};
 pub(crate) use float_rows::{Comparison, Operand, write as write_floats};
 
 use self::join::Join;
@@ -98,6 +96,11 @@ impl BinaryExec {
         let [lhs, rhs] = two_inputs(inputs)?;
         Ok(Self::try_new(lhs, rhs, self.spec.clone(), self.steps, self.context.clone())?)
     }
+}
+
+/// Whether `op` has a result for two floats.
+pub(crate) fn takes_floats(op: BinaryOp) -> bool {
+    !matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) && !op.is_set()
 }
 
 /// Takes the two inputs that an operator has.

@@ -68,7 +68,7 @@ impl ExecutionPlan for StepInvariantExec {
         let steps = self.steps;
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let input = self.input.execute(partition, context)?.map_err(Error::from);
-        let batches = input.map(move |batch| Ok(stream::iter(repeat(&batch?, steps)?))).try_flatten();
+        let batches = input.map(move |batch| Ok::<_, Error>(stream::iter(repeat(&batch?, steps)?))).try_flatten();
         Ok(batch_stream(self.schema(), metrics, batches))
     }
 }

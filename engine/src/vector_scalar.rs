@@ -7,7 +7,6 @@
 //!
 //! A scalar is a row without labels, so this is also the operation on two scalars.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use datafusion::physical_plan::{
 };
 use promql::tree::{BinaryOp, Span};
 
-use crate::binary::{Comparison, Note, Operand, Value, changes_metric, evaluate, float, write_floats};
+use crate::binary::{Comparison, Operand, changes_metric, takes_floats, write_floats};
 use crate::collected::map_batches;
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
@@ -27,6 +26,7 @@ use crate::kernel::ScalarArg;
 use crate::label_ops::drop_name;
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
 use crate::scalar::{ScalarInput, with_scalars};
+use crate::scalar_math::binary::{BinaryNote, Value, binary};
 use crate::vector::{RowView, Sample, VectorBuilder, VectorColumns};
 
 /// What a [`VectorScalarExec`] computes.
@@ -122,8 +122,8 @@ impl Operation {
     fn map(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = VectorColumns::try_new(batch)?;
         let mut builder = VectorBuilder::with_schema(columns.steps(), batch.schema());
-        let mut notes = BTreeSet::new();
-        let on_floats = float(self.spec.op, 0.0, 0.0).is_some();
+        let mut notes = Vec::new();
+        let on_floats = takes_floats(self.spec.op);
         let drops_name = self.spec.return_bool || changes_metric(self.spec.op);
         let mut key = String::new();
         for index in 0..columns.len() {
@@ -160,7 +160,7 @@ impl Operation {
         write_floats(self.spec.op, comparison, left, right, row.float_bits().as_ref(), &mut builder.start_row());
     }
 
-    fn write_samples(&self, row: &RowView<'_>, builder: &mut VectorBuilder, notes: &mut BTreeSet<Note>) {
+    fn write_samples(&self, row: &RowView<'_>, builder: &mut VectorBuilder, notes: &mut Vec<BinaryNote>) {
         let mut out = builder.start_row();
         for step in row.present_steps() {
             let Some(vector) = row.sample(step) else {
@@ -168,15 +168,15 @@ impl Operation {
             };
             let scalar = Sample::Float(self.scalar.at(step));
             let (left, right) = if self.spec.scalar_on_left { (scalar, vector) } else { (vector, scalar) };
-            let outcome = evaluate(self.spec.op, left, right);
-            notes.extend(outcome.note);
+            let outcome = binary(self.spec.op, left, right);
+            notes.extend(outcome.note.filter(|note| !notes.contains(note)));
             match outcome.value {
                 None => {}
-                Some((_, keep)) if self.spec.return_bool => out.set(step, f64::from(u8::from(keep))),
-                Some((_, false)) => {}
+                Some(_) if self.spec.return_bool => out.set(step, f64::from(u8::from(outcome.keep))),
+                Some(_) if !outcome.keep => {}
                 Some(_) if self.spec.op.is_comparison() => out.set_sample(step, vector),
-                Some((Value::Float(value), true)) => out.set(step, value),
-                Some((Value::Histogram(histogram), true)) => out.set_histogram(step, histogram),
+                Some(Value::Float(value)) => out.set(step, value),
+                Some(Value::Histogram(histogram)) => out.set_histogram(step, histogram),
             }
         }
     }

@@ -3,8 +3,8 @@
 use arrow::buffer::BooleanBuffer;
 use promql::tree::BinaryOp;
 
-use super::element;
 use crate::kernel::ScalarArg;
+use crate::scalar_math::binary::float_op;
 use crate::vector::Row;
 
 /// One side of a row-wise operation.
@@ -75,7 +75,7 @@ pub(crate) fn write(
         BinaryOp::Gte => compare(comparison, left, right, present, row, |l, r| l >= r),
         BinaryOp::Lte => compare(comparison, left, right, present, row, |l, r| l <= r),
         BinaryOp::Mod | BinaryOp::Pow | BinaryOp::Atan2 => {
-            arithmetic(left, right, present, row, |l, r| element::float(op, l, r).map_or(f64::NAN, |(value, _)| value));
+            arithmetic(left, right, present, row, |l, r| float_op(op, l, r));
         }
         BinaryOp::TrimUpper | BinaryOp::TrimLower | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {}
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use promql::tree::{Cardinality, VectorMatching};
 use smallvec::smallvec;
 
-use super::BinarySpec;
-use super::element::{self, Outcome, Value};
 use super::float_rows::{self, Comparison, Operand};
 use super::matching::{self, Group, Output, Pair, ResultLabels};
 use super::notes::Notes;
+use super::{BinarySpec, takes_floats};
 use crate::collected::CollectedRows;
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
+use crate::scalar_math::binary::{BinaryOutcome, Value, binary};
 use crate::vector::{Sample, VectorBuilder};
 
 /// Two collected sides and what is to be computed of them.
@@ -77,7 +77,7 @@ impl Join {
         let [pair] = output.pairs.as_slice() else {
             return false;
         };
-        if element::float(self.spec.op, 0.0, 0.0).is_none() {
+        if !takes_floats(self.spec.op) {
             return false;
         }
         let group = &self.groups[pair.group as usize];
@@ -117,12 +117,12 @@ impl Join {
                 let Some((many, one)) = self.samples(*pair, step) else {
                     continue;
                 };
-                let Outcome { value, note } = self.operate(many, one);
+                let BinaryOutcome { value, keep, note } = self.operate(many, one);
                 if let Some(note) = note {
                     let order = pair.many.map_or((true, pair.one), |row| (false, Some(row)));
                     self.notes.note(step, order, note);
                 }
-                let Some((value, keep)) = value else {
+                let Some(value) = value else {
                     continue;
                 };
                 if !one_to_one && group_of[step].replace(pair.group) == Some(pair.group) {
@@ -207,9 +207,9 @@ impl Join {
         }
     }
 
-    fn operate(&self, many: Sample<'_>, one: Sample<'_>) -> Outcome {
+    fn operate(&self, many: Sample<'_>, one: Sample<'_>) -> BinaryOutcome {
         let (left, right) = self.in_order(many, one);
-        element::evaluate(self.spec.op, left, right)
+        binary(self.spec.op, left, right)
     }
 
     /// Back from "many" and "one" to left and right.

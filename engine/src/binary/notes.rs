@@ -1,13 +1,12 @@
 //! The annotations of a vector-to-vector operation.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use promql::tree::{BinaryOp, Span};
 
-use super::element::Note;
 use crate::annotations::AnnotationSink;
 use crate::context::QueryContext;
+use crate::scalar_math::binary::BinaryNote;
 
 /// Which sample pair a note comes from: filled ones come last, then the row decides.
 type Order = (bool, Option<u32>);
@@ -20,7 +19,7 @@ pub(super) struct Notes {
     sink: Arc<AnnotationSink>,
     steps: usize,
     /// Empty until there is a note.
-    last: Vec<Option<(Order, Note)>>,
+    last: Vec<Option<(Order, BinaryNote)>>,
 }
 
 impl Notes {
@@ -30,7 +29,7 @@ impl Notes {
     }
 
     /// Notes what came of a sample pair.
-    pub(super) fn note(&mut self, step: usize, order: Order, note: Note) {
+    pub(super) fn note(&mut self, step: usize, order: Order, note: BinaryNote) {
         if self.last.is_empty() {
             self.last = vec![None; self.steps];
         }
@@ -42,9 +41,12 @@ impl Notes {
 
     /// Hands the notes to the query.
     pub(super) fn report(&mut self) {
-        let notes: BTreeSet<Note> = self.last.drain(..).flatten().map(|(_, note)| note).collect();
-        for note in notes {
-            note.report(self.op, &self.position, &self.sink);
+        let mut reported = Vec::new();
+        for (_, note) in self.last.drain(..).flatten() {
+            if !reported.contains(&note) {
+                note.report(self.op, &self.position, &self.sink);
+                reported.push(note);
+            }
         }
     }
 }

@@ -1,0 +1,43 @@
+//! Numbers in texts, as Go's `%g` writes them.
+
+/// The shortest digits that read back as `value`, with an exponent where it is below -4 or above 5.
+pub(crate) fn go_float(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+    }
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if exponent < -4 || exponent >= 6 {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{digits}e{sign}{:02}", exponent.abs())
+    } else {
+        format!("{value}")
+    }
+}
+
+/// As Go's `strconv.FormatFloat(value, 'f', -1, 64)`: never an exponent.
+pub(crate) fn go_decimal(value: f64) -> String {
+    if value.is_infinite() { go_float(value) } else { format!("{value}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponents_are_those_of_go() {
+        for (value, text) in
+            [(0.5, "0.5"), (-1.0, "-1"), (1e19, "1e+19"), (1e-5, "1e-05"), (0.0001, "0.0001"), (1e6, "1e+06")]
+        {
+            assert_eq!(go_float(value), text);
+        }
+        assert_eq!(go_float(1_234_567.0), "1.234567e+06");
+        assert_eq!(go_decimal(1e21), "1000000000000000000000");
+    }
+}
