@@ -36,7 +36,6 @@ use crate::planner::{Planner, PlannerSettings, matrix_interval, subquery_grid};
 use crate::series_decoder::SeriesDecoder;
 use crate::vector::VectorColumns;
 use crate::window::to_samples;
-use arrow::array::Array;
 
 /// How queries are run; each field is a flag.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ use super::{Plan, Planner, operators};
 use crate::concat::ConcatExec;
 use crate::error::{Error, Result};
 use crate::kernel::range_kernel;
+use crate::map::{ElementFunction, MapExec};
 use crate::scalar::ScalarInput;
 use crate::unique_labels::EqualLabels;
 use crate::window::{LabelOutput, SubqueryExec, WindowExec, WindowFunction, WindowSpec};
@@ -62,7 +63,7 @@ impl Planner {
                 args.push(self.scalar(arg, grid)?);
             }
         }
-        let (range, span) =
+        let (range, range_span) =
             range.ok_or_else(|| Error::Internal(format!("{} without a range vector", call.function.name())))?;
         let keeps_name = matches!(call.function, Function::LastOverTime | Function::FirstOverTime);
         let spec = |windows, projection: &Projection| WindowSpec {
@@ -71,7 +72,8 @@ impl Planner {
             name: call.function.name(),
             args,
             labels: LabelOutput { drop_name: !keeps_name, projection: projection.clone() },
-            span,
+            // annotations name the first argument, which is φ for quantile_over_time
+            span: call.arg_spans.first().copied().unwrap_or(range_span),
         };
         let plan: Plan = match range {
             Node::Matrix(matrix) => {
@@ -107,7 +109,8 @@ impl Planner {
                 operators::repeat(self.timestamp(inner, first)?, grid)
             }
             arg => {
-                let plan = self.step_times(arg, grid)?;
+                let plan: Plan =
+                    Arc::new(MapExec::new(self.node(arg, grid)?, ElementFunction::StepTime(grid), Vec::new()));
                 Ok(self.unique_labels(plan, may_differ_in_name(arg), EqualLabels::Join, grid))
             }
         }

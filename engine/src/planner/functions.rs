@@ -1,30 +1,90 @@
-//! Functions of instant vectors.
+//! Functions of instant vectors, and the aggregations that take a parameter.
 
-use promql::tree::{Aggregate, Call, Grid};
+use std::sync::Arc;
 
+use promql::Function;
+use promql::tree::{Aggregate, AggregateOp, Call, Grid, Node, ValueType};
+
+use super::names::may_differ_in_name;
 use super::{Plan, Planner};
 use crate::error::{Error, Result};
+use crate::label_rewrite::LabelRewriteExec;
+use crate::map::{ElementFunction, MapExec};
+use crate::topk::{ParamAggregate, TopkExec};
+use crate::unique_labels::EqualLabels;
 
 impl Planner {
-    pub(super) fn step_times(&self, _arg: &promql::tree::Node, _grid: Grid) -> Result<Plan> {
-        Err(Error::BadQuery("timestamp of an expression is not supported yet".to_owned()))
+    /// A function of one sample at a time.
+    pub(super) fn instant_function(&self, call: &Call, grid: Grid) -> Result<Plan> {
+        let unsupported = || Error::BadQuery(format!("function {} is not supported yet", call.function.name()));
+        let function = ElementFunction::of(call.function, grid).ok_or_else(unsupported)?;
+        let (vector, args) =
+            call.args.split_first().ok_or_else(|| Error::Internal("a function without arguments".to_owned()))?;
+        let args = args.iter().map(|arg| self.scalar(arg, grid)).collect::<Result<Vec<_>>>()?;
+        let plan: Plan = Arc::new(MapExec::new(self.node(vector, grid)?, function, args));
+        Ok(self.unique_labels(plan, may_differ_in_name(vector), EqualLabels::Join, grid))
     }
-    pub(super) fn instant_function(&self, call: &Call, _grid: Grid) -> Result<Plan> {
+
+    /// `label_replace` and `label_join`.
+    pub(super) fn relabel(&self, call: &Call, grid: Grid) -> Result<Plan> {
+        let [vector, texts @ ..] = call.args.as_slice() else {
+            return Err(Error::Internal("a label function without arguments".to_owned()));
+        };
+        let texts = texts.iter().map(text).collect::<Result<Vec<_>>>()?;
+        let input = self.node(vector, grid)?;
+        let plan = match (call.function, texts.as_slice()) {
+            (Function::LabelReplace, [target, template, source, pattern]) => {
+                LabelRewriteExec::try_replace(input, target, template, source, pattern)?
+            }
+            (Function::LabelJoin, [target, separator, sources @ ..]) => {
+                let sources = sources.iter().map(|&source| source.to_owned()).collect();
+                LabelRewriteExec::try_join(input, target, separator, sources)?
+            }
+            _ => return Err(Error::Internal("a label function with other arguments than it takes".to_owned())),
+        };
+        Ok(self.unique_labels(Arc::new(plan), true, EqualLabels::Refuse, grid))
+    }
+
+    /// `topk`, `quantile`, `count_values` and their like.
+    pub(super) fn parameterised_aggregate(&self, aggregate: &Aggregate, grid: Grid) -> Result<Plan> {
+        let param = aggregate
+            .param
+            .as_deref()
+            .ok_or_else(|| Error::Internal(format!("{:?} without its parameter", aggregate.op)))?;
+        let input = self.single(&aggregate.expr, grid)?;
+        if aggregate.op == AggregateOp::CountValues {
+            return Err(Error::BadQuery("count_values is not supported yet".to_owned()));
+        }
+        let spec = ParamAggregate {
+            op: aggregate.op,
+            grouping: aggregate.grouping.clone(),
+            param: self.scalar(param, grid)?,
+            expr_span: aggregate.expr_span,
+            param_span: aggregate.param_span,
+            span: aggregate.span,
+        };
+        match aggregate.op {
+            AggregateOp::Quantile => Err(Error::BadQuery("quantile is not supported yet".to_owned())),
+            _ => Ok(Arc::new(TopkExec::try_new(input, spec, grid.steps(), self.context())?)),
+        }
+    }
+
+    pub(super) fn sort(&self, call: &Call, _grid: Grid) -> Result<Plan> {
         Err(Error::BadQuery(format!("function {} is not supported yet", call.function.name())))
     }
-    pub(super) fn sort(&self, call: &Call, grid: Grid) -> Result<Plan> {
-        self.instant_function(call, grid)
-    }
-    pub(super) fn relabel(&self, call: &Call, grid: Grid) -> Result<Plan> {
-        self.instant_function(call, grid)
-    }
     pub(super) fn histogram(&self, call: &Call, grid: Grid) -> Result<Plan> {
-        self.instant_function(call, grid)
+        self.sort(call, grid)
     }
     pub(super) fn info(&self, call: &Call, grid: Grid) -> Result<Plan> {
-        self.instant_function(call, grid)
+        self.sort(call, grid)
     }
-    pub(super) fn parameterised_aggregate(&self, aggregate: &Aggregate, _grid: Grid) -> Result<Plan> {
-        Err(Error::BadQuery(format!("aggregation {:?} is not supported yet", aggregate.op)))
+}
+
+/// A text argument.
+fn text(node: &Node) -> Result<&str> {
+    match node {
+        Node::String(text) => Ok(text),
+        Node::StepInvariant(inner) if inner.value_type() == ValueType::String => text(inner),
+        _ => Err(Error::Internal("an argument that is no text where one is needed".to_owned())),
     }
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::physical_plan::empty::EmptyExec;
-use promql::tree::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Grid, Node, Span, ValueType, VectorMatching,
-};
+use promql::tree::{Aggregate, AggregateOp, Binary, Cardinality, Grid, Node, ValueType, VectorMatching};
 use storage::model::Matcher;
 
 use super::names::may_differ_in_name;
@@ -16,8 +14,8 @@ use crate::binary::{BinaryExec, BinarySpec};
 use crate::concat::ConcatExec;
 use crate::constant::ConstantExec;
 use crate::error::{Error, Result};
+use crate::map::{ElementFunction, MapExec};
 use crate::one_row::{AbsentExec, ScalarExec, absent_labels};
-use crate::scalar::ScalarInput;
 use crate::set::SetExec;
 use crate::step_invariant::StepInvariantExec;
 use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
@@ -70,11 +68,7 @@ impl Planner {
 
     /// Unary minus.
     pub(super) fn negate(&self, inner: &Node, grid: Grid) -> Result<Plan> {
-        // -x is x times -1, but for the sign of zero, which it gets right too
-        let spec =
-            VectorScalarSpec { op: BinaryOp::Mul, scalar_on_left: false, return_bool: false, span: Span::default() };
-        let minus_one = ScalarInput::Constant(-1.0);
-        let plan: Plan = Arc::new(VectorScalarExec::try_new(self.node(inner, grid)?, minus_one, spec, self.context())?);
+        let plan: Plan = Arc::new(MapExec::new(self.node(inner, grid)?, ElementFunction::Negate, Vec::new()));
         Ok(self.unique_labels(plan, may_differ_in_name(inner), EqualLabels::Refuse, grid))
     }
 

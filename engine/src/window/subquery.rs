@@ -15,7 +15,7 @@ use datafusion::physical_plan::{
 };
 use futures::{TryStreamExt, stream};
 use promql::tree::Grid;
-use storage::model::SampleBuffer;
+use storage::model::{CounterResetHint, FloatHistogram, SampleBuffer};
 
 use super::WindowSpec;
 use super::evaluate::Evaluator;
@@ -133,9 +133,18 @@ pub(crate) fn to_samples(row: &RowView<'_>, grid: &Grid, samples: &mut SampleBuf
             Some(value) => samples.push_float(grid.at(step), value),
             None => {
                 if let Some(histogram) = row.histogram(step) {
-                    samples.push_histogram(grid.at(step), histogram.clone());
+                    samples.push_histogram(grid.at(step), without_reset_hint(histogram));
                 }
             }
         }
     }
+}
+
+/// A hint speaks of the sample before, which is not the step before.
+fn without_reset_hint(histogram: &FloatHistogram) -> FloatHistogram {
+    let counter_reset_hint = match histogram.counter_reset_hint {
+        CounterResetHint::CounterReset | CounterResetHint::NotCounterReset => CounterResetHint::Unknown,
+        other => other,
+    };
+    FloatHistogram { counter_reset_hint, ..histogram.clone() }
 }
