@@ -28,3 +28,6 @@ pub use writer::{SideIndexWriter, checksums_of};
 pub const SIDE_INDEX_FILE: &str = "series.parquet";
 /// Name of its checksums.
 pub const CHECKSUM_FILE: &str = "series.crc";
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@
 //! the surviving keys, but fetches no chunk. The part that comes back remembers the selection, so that several
 //! partitions can stream disjoint [`KeyRange`]s of it without selecting again. Merging parts is the caller's.
 
+#[cfg(any(test, feature = "test-suite"))]
+pub mod acceptance;
 mod block;
 mod block_set;
 mod bucket;

@@ -208,7 +208,7 @@ impl BlockFilters {
         let made_ms = meta.upload_time().unwrap_or_else(|| i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX));
         let source = meta.thanos.as_ref().map_or("", |thanos| thanos.source.as_str());
         let from_compactor = matches!(source, "bucket.repair" | "compactor" | "compactor.repair");
-        if !from_compactor && now.saturating_sub(made_ms) < self.consistency_delay_ms {
+        if !from_compactor && self.consistency_delay_ms > 0 && now.saturating_sub(made_ms) < self.consistency_delay_ms {
             let reason = format!("younger than {} ms", self.consistency_delay_ms);
             return Some((BlockState::TooFresh, reason));
         }

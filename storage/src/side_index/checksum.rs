@@ -178,6 +178,9 @@ impl Checksums {
 /// # Errors
 /// [`Error::Internal`] where the file was written without an offset index.
 pub fn range_ends(metadata: &ParquetMetaData, file_size: u64) -> Result<Vec<u64>> {
+    if metadata.num_row_groups() == 0 {
+        return Ok(vec![4, file_size]);
+    }
     let index = metadata.offset_index().ok_or_else(|| Error::Internal("side-index without offset index".to_owned()))?;
     let position =
         |v: i64| u64::try_from(v).map_err(|_| Error::Internal("side-index with a negative offset".to_owned()));

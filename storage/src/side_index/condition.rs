@@ -3,12 +3,7 @@
 //! A page's bounds are the smallest and largest value in it and how many rows lack the label. Equality, a set
 //! (`a|b|c`) and a prefix (`abc.*`) rule pages out by them; every other matcher only by presence.
 
-use regex_syntax::hir::{Hir, HirKind};
-
 use crate::model::{MatchOp, Matcher};
-
-/// Most values of an alternation that are compared one by one.
-const SET_VALUES_MAX: usize = 256;
 
 /// The values that a matcher can accept, seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +42,11 @@ impl Condition {
     pub fn new(matcher: &Matcher) -> Self {
         let values = match matcher.op() {
             MatchOp::Equal => Values::Set(vec![matcher.value().to_owned()]),
-            MatchOp::Regex => regex_values(matcher.value()),
+            MatchOp::Regex => match (matcher.set_matches(), matcher.prefix()) {
+                (Some(set), _) => Values::Set(set.to_vec()),
+                (None, Some(prefix)) => Values::Prefix(prefix.to_owned()),
+                (None, None) => Values::Any,
+            },
             MatchOp::NotEqual | MatchOp::NotRegex => Values::Any,
         };
         let values = match values {
@@ -83,68 +82,6 @@ impl Condition {
                 !below && !above
             }
         }
-    }
-}
-
-/// The values that a regular expression accepts, where it is a set or begins with a literal.
-fn regex_values(pattern: &str) -> Values {
-    let Ok(hir) = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern) else {
-        return Values::Any;
-    };
-    if let Some(set) = literals(&hir) {
-        return Values::Set(set);
-    }
-    match hir.kind() {
-        HirKind::Concat(parts) => match parts.first().map(Hir::kind) {
-            Some(HirKind::Literal(literal)) => match std::str::from_utf8(&literal.0) {
-                Ok(prefix) => Values::Prefix(prefix.to_owned()),
-                Err(_) => Values::Any,
-            },
-            _ => Values::Any,
-        },
-        _ => Values::Any,
-    }
-}
-
-/// All strings of an expression that has few.
-fn literals(hir: &Hir) -> Option<Vec<String>> {
-    match hir.kind() {
-        HirKind::Empty => Some(vec![String::new()]),
-        HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
-        HirKind::Capture(capture) => literals(&capture.sub),
-        HirKind::Alternation(branches) => {
-            let mut all = Vec::new();
-            for branch in branches {
-                all.extend(literals(branch)?);
-                if all.len() > SET_VALUES_MAX {
-                    return None;
-                }
-            }
-            Some(all)
-        }
-        HirKind::Concat(parts) => {
-            let mut all = vec![String::new()];
-            for part in parts {
-                let tails = literals(part)?;
-                if all.len() * tails.len() > SET_VALUES_MAX {
-                    return None;
-                }
-                all = all.iter().flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}"))).collect();
-            }
-            Some(all)
-        }
-        HirKind::Class(class) => {
-            let mut all = Vec::new();
-            let regex_syntax::hir::Class::Unicode(class) = class else { return None };
-            for range in class.iter() {
-                if all.len() + range.len() > SET_VALUES_MAX {
-                    return None;
-                }
-                all.extend((range.start()..=range.end()).map(String::from));
-            }
-            Some(all)
-        }
-        HirKind::Look(_) | HirKind::Repetition(_) => None,
     }
 }
 

@@ -21,7 +21,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use crate::model::label_key;
+use crate::model::{METRIC_NAME, label_key};
 
 /// Version of the layout, in the file's metadata and in `series.crc`.
 pub const FORMAT_VERSION: u32 = 1;
@@ -29,6 +29,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const ROW_GROUP_ROWS: usize = 131_072;
 /// Series in a page: what pruning tells apart.
 pub const PAGE_ROWS: usize = 4_096;
+/// Uncompressed bytes after which a page of chunk lists is closed early: they are most of what a query reads.
+const CHUNKS_PAGE_BYTES: usize = 32 << 10;
 /// Most label columns of a file.
 pub const LABEL_COLUMNS_MAX: usize = 64;
 /// A name with a column is carried by at least one series of so many.
@@ -70,7 +72,10 @@ pub fn schema(names: &[String]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// How the file is written. Bounds of pages are kept only where a reader prunes by them.
+/// How the file is written.
+///
+/// Only the metric name keeps bounds for each page: series are sorted by it, while every other label has all of its values
+/// in every page, and bounds of no use would be most of what a reader has to load on opening.
 ///
 /// # Errors
 /// Never in practice: where zstd knows no such level.
@@ -85,8 +90,10 @@ pub fn writer_properties(listed_names: Option<&[String]>) -> Result<WriterProper
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
-        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_write_batch_size(PAGE_ROWS / 4)
+        .set_column_data_page_size_limit(path(CHUNKS), CHUNKS_PAGE_BYTES)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_column_statistics_enabled(path(&format!("{LABEL_PREFIX}{METRIC_NAME}")), EnabledStatistics::Page)
         .set_statistics_truncate_length(Some(64))
         .set_key_value_metadata(Some(metadata));
     for name in [LABELS, SERIES_REF, CHUNKS] {
@@ -168,7 +175,7 @@ mod tests {
     #[test]
     fn columns_are_bounded() {
         let mut counts = NameCounts::default();
-        for i in 0..200 {
+        for i in 0..80 {
             counts.observe(Labels::from_pairs([("a", "1".to_owned()), (&format!("n{i}"), "1".to_owned())]).as_key());
         }
         assert_eq!(counts.common().len(), 64);

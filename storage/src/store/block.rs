@@ -16,13 +16,14 @@ use async_trait::async_trait;
 
 use crate::block::BlockMeta;
 use crate::block::meta::META_FILE;
+use crate::block::tombstones::{Deleted, TOMBSTONES_FILE, Tombstones};
 use crate::error::{Error, Result};
 use crate::model::{BlockId, ExternalLabels, Matcher, Reservation, TenantScope, TimeInterval, TimeRange, label_key};
 use crate::side_index::cache::is_damage;
 use crate::side_index::schema::{LABEL_PREFIX, LABELS};
 use crate::side_index::{SideIndex, SideIndexCache, column, wrong};
 
-use super::deletions::Deletions;
+use super::deletions;
 use super::fetch::{self, ChunkFetch};
 use super::files::BlockFiles;
 use super::label_join::LabelJoin;
@@ -31,10 +32,6 @@ use super::{KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesS
 
 /// Largest `meta.json` that is read, in bytes.
 pub const META_SIZE_MAX: u64 = 64 << 20;
-/// Name of the tombstones file.
-const TOMBSTONES_FILE: &str = "tombstones";
-/// Size of one without tombstones, in bytes.
-const TOMBSTONES_SIZE_EMPTY: u64 = 9;
 /// Largest tombstones file that is read, in bytes.
 const TOMBSTONES_SIZE_MAX: u64 = 1 << 30;
 
@@ -50,7 +47,7 @@ struct Inner {
     meta: Arc<BlockMeta>,
     external_labels: ExternalLabels,
     side_indexes: Arc<SideIndexCache>,
-    deletions: tokio::sync::OnceCell<Arc<Deletions>>,
+    tombstones: tokio::sync::OnceCell<Arc<Tombstones>>,
 }
 
 impl BlockStore {
@@ -58,8 +55,8 @@ impl BlockStore {
     #[must_use]
     pub fn new(files: BlockFiles, meta: Arc<BlockMeta>, side_indexes: Arc<SideIndexCache>) -> Self {
         let external_labels = meta.external_labels();
-        let deletions = tokio::sync::OnceCell::new();
-        Self { inner: Arc::new(Inner { files, meta, external_labels, side_indexes, deletions }) }
+        let tombstones = tokio::sync::OnceCell::new();
+        Self { inner: Arc::new(Inner { files, meta, external_labels, side_indexes, tombstones }) }
     }
 
     /// A block, after reading its `meta.json`.
@@ -101,17 +98,24 @@ impl BlockStore {
     /// # Errors
     /// As [`Store::series`].
     pub async fn select(&self, request: &SeriesRequest) -> Result<Option<Arc<dyn SeriesPart>>> {
+        match self.select_here(request).await {
+            Err(error) => Err(or_gone(&self.inner.files, error).await),
+            part => part,
+        }
+    }
+
+    async fn select_here(&self, request: &SeriesRequest) -> Result<Option<Arc<dyn SeriesPart>>> {
         check_deadline(request.deadline)?;
         if !self.range().overlaps(request.interval) {
             return Ok(None);
         }
         let Some(matchers) = self.own_matchers(&request.tenant, &request.matchers)? else { return Ok(None) };
         let inner = &self.inner;
-        let deletions = inner.deletions().await?;
+        let tombstones = inner.tombstones().await?;
         let mut attempt = Attempt::default();
         let selection = loop {
             let side_index = inner.side_indexes.open(&inner.files).await?;
-            match inner.select_in(&side_index, &matchers, request, &deletions).await {
+            match inner.select_in(&side_index, &matchers, request, &tombstones).await {
                 Ok(selection) => break selection,
                 Err(error) => attempt.failed(inner, error)?,
             }
@@ -119,7 +123,7 @@ impl BlockStore {
         if selection.len() == 0 {
             return Ok(None);
         }
-        Ok(Some(Arc::new(BlockPart::new(inner, request, selection, deletions))))
+        Ok(Some(Arc::new(BlockPart::new(inner, request, selection, tombstones))))
     }
 
     /// The label names of the series that a request asks for.
@@ -127,6 +131,13 @@ impl BlockStore {
     /// # Errors
     /// As [`Store::label_names`].
     pub async fn names(&self, request: &LabelRequest) -> Result<BTreeSet<String>> {
+        match self.names_here(request).await {
+            Err(error) => Err(or_gone(&self.inner.files, error).await),
+            names => names,
+        }
+    }
+
+    async fn names_here(&self, request: &LabelRequest) -> Result<BTreeSet<String>> {
         let Some(matchers) = self.asked(request)? else { return Ok(BTreeSet::new()) };
         let inner = &self.inner;
         let mut attempt = Attempt::default();
@@ -149,6 +160,13 @@ impl BlockStore {
     /// # Errors
     /// As [`Store::label_values`].
     pub async fn values(&self, name: &str, request: &LabelRequest) -> Result<BTreeSet<String>> {
+        match self.values_here(name, request).await {
+            Err(error) => Err(or_gone(&self.inner.files, error).await),
+            values => values,
+        }
+    }
+
+    async fn values_here(&self, name: &str, request: &LabelRequest) -> Result<BTreeSet<String>> {
         let Some(matchers) = self.asked(request)? else { return Ok(BTreeSet::new()) };
         if request.drop_labels.iter().any(|drop| drop == name) {
             return Ok(BTreeSet::new());
@@ -200,35 +218,37 @@ impl Inner {
         side_index: &SideIndex,
         matchers: &[Matcher],
         request: &SeriesRequest,
-        deletions: &Deletions,
+        tombstones: &Tombstones,
     ) -> Result<Selection> {
         let join =
             LabelJoin::new(&self.external_labels, Arc::clone(&request.drop_labels), request.with_external_labels);
         let budget = Arc::clone(&request.budget);
+        // whether a chunk lies inside is looked at below: this only saves reading the chunks of short-lived series
+        let range = self.meta.range();
+        let whole = request.interval.mint <= range.mint && range.maxt <= request.interval.maxt;
+        let interval = (!whole).then_some(request.interval);
         let mut builder = SelectionBuilder::new(join, request.interval, !request.skip_chunks, budget);
         side_index
-            .scan(matchers, Some(request.interval), &SELECTION_COLUMNS, |batch| {
+            .scan(matchers, interval, &SELECTION_COLUMNS, |batch| {
                 check_deadline(request.deadline)?;
-                builder.push(batch, |series, chunk| deletions.cover(series, chunk))
+                builder.push(batch, |series, chunk| deletions::of_chunk(tombstones, series, chunk).0 == Deleted::Whole)
             })
             .await?;
         builder.finish(request.limit)
     }
 
-    async fn deletions(&self) -> Result<Arc<Deletions>> {
-        let deletions = self.deletions.get_or_try_init(async || {
+    async fn tombstones(&self) -> Result<Arc<Tombstones>> {
+        let read = async || {
             let listed = self.meta.thanos.as_ref().is_some_and(|thanos| !thanos.files.is_empty());
             if listed && self.meta.file_size(TOMBSTONES_FILE).is_none() {
                 return Ok(Arc::default());
             }
-            match self.files.size(TOMBSTONES_FILE).await? {
-                Some(size) if size > TOMBSTONES_SIZE_EMPTY => {
-                    Err(Error::Unsupported("a block with tombstones".to_owned()))
-                }
-                _ => Ok(Arc::default()),
+            match self.files.read(TOMBSTONES_FILE, TOMBSTONES_SIZE_MAX).await? {
+                Some(bytes) => Ok::<_, Error>(Arc::new(Tombstones::try_parse(&bytes, self.files.place())?)),
+                None => Ok(Arc::default()),
             }
-        });
-        Ok(Arc::clone(deletions.await?))
+        };
+        Ok(Arc::clone(self.tombstones.get_or_try_init(read).await?))
     }
 }
 
@@ -272,6 +292,14 @@ impl Store for BlockStore {
 
     async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet> {
         Ok(label_set(self.values(name, &request).await?, request.limit))
+    }
+}
+
+/// [`Error::BlockGone`] where `error` is that a file is missing of a block that has no `meta.json` either.
+pub(super) async fn or_gone(files: &BlockFiles, error: Error) -> Error {
+    match error {
+        Error::NotFound { .. } if matches!(files.size(META_FILE).await, Ok(None)) => Error::BlockGone(files.id()),
+        error => error,
     }
 }
 
@@ -372,11 +400,11 @@ struct BlockPart {
 }
 
 impl BlockPart {
-    fn new(inner: &Inner, request: &SeriesRequest, selection: Selection, deletions: Arc<Deletions>) -> Self {
+    fn new(inner: &Inner, request: &SeriesRequest, selection: Selection, tombstones: Arc<Tombstones>) -> Self {
         let fetch = ChunkFetch {
             files: inner.files.clone(),
             selection,
-            deletions,
+            tombstones,
             interval: request.interval,
             skip_chunks: request.skip_chunks,
             deadline: request.deadline,

@@ -1,54 +1,21 @@
-//! What tombstones leave of a block.
+//! What tombstones leave of a chunk.
 //!
 //! A chunk that no deleted interval touches is passed on as it is; of one that is touched the remaining samples are
 //! encoded anew, or nothing is left.
 
-use std::collections::HashMap;
-
+use crate::block::tombstones::{Deleted, Intervals, Tombstones};
 use crate::chunk::{ChunkError, EncodedChunk, SAMPLES_PER_CHUNK, decode, encode_series};
+use crate::index::SeriesRef;
 use crate::model::{SampleBuffer, TimeInterval};
 
-/// Deleted intervals by series reference.
-#[derive(Debug, Default)]
-pub struct Deletions(HashMap<u64, Vec<TimeInterval>>);
-
-impl Deletions {
-    /// From intervals by series; those of one series may overlap.
-    pub fn new(intervals: impl IntoIterator<Item = (u64, TimeInterval)>) -> Self {
-        let mut by_series: HashMap<u64, Vec<TimeInterval>> = HashMap::new();
-        for (series, interval) in intervals {
-            by_series.entry(series).or_default().push(interval);
-        }
-        by_series.values_mut().for_each(|intervals| merge(intervals));
-        Self(by_series)
-    }
-
-    /// What is deleted of a series.
-    #[must_use]
-    pub fn of(&self, series_ref: u64) -> &[TimeInterval] {
-        self.0.get(&series_ref).map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether all of `interval` is deleted of a series.
-    #[must_use]
-    pub fn cover(&self, series_ref: u64, interval: TimeInterval) -> bool {
-        self.of(series_ref).iter().any(|deleted| deleted.mint <= interval.mint && interval.maxt <= deleted.maxt)
-    }
+/// How much of the time of a chunk is deleted of a series, and which intervals of the series are.
+#[must_use]
+pub fn of_chunk(tombstones: &Tombstones, series_ref: u64, chunk: TimeInterval) -> (Deleted, &[TimeInterval]) {
+    let intervals = u32::try_from(series_ref).ok().and_then(|series| tombstones.get(SeriesRef(series)));
+    (intervals.map_or(Deleted::None, |i| i.deleted(chunk)), intervals.map_or(&[], Intervals::as_slice))
 }
 
-/// Sorts intervals and joins those that overlap or touch.
-fn merge(intervals: &mut Vec<TimeInterval>) {
-    intervals.sort();
-    intervals.dedup_by(|next, last| {
-        let joined = next.mint <= last.maxt.saturating_add(1);
-        if joined {
-            last.maxt = last.maxt.max(next.maxt);
-        }
-        joined
-    });
-}
-
-/// The samples of a chunk that are not deleted, encoded anew.
+/// The samples of a chunk that are not deleted, encoded anew; `deleted` ascends.
 ///
 /// # Errors
 /// [`ChunkError`] where the payload does not decode.
@@ -73,17 +40,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_merged() {
-        let interval = |mint, maxt| TimeInterval::new(mint, maxt);
-        let deletions =
-            Deletions::new([(1, interval(5, 9)), (1, interval(0, 4)), (1, interval(20, 30)), (2, interval(1, 1))]);
-        assert_eq!(deletions.of(1), [interval(0, 9), interval(20, 30)]);
-        assert!(deletions.cover(1, interval(2, 8)));
-        assert!(!deletions.cover(1, interval(2, 20)));
-        assert!(deletions.of(3).is_empty());
-    }
-
-    #[test]
     fn what_is_not_deleted_is_encoded_anew() {
         let mut samples = SampleBuffer::new();
         (0..100).for_each(|t| samples.push_float(t, t as f64));
@@ -95,5 +51,16 @@ mod tests {
         assert_eq!(back.timestamps, (10..20).chain(90..95).collect::<Vec<_>>());
         let all = [TimeInterval::new(i64::MIN, i64::MAX)];
         assert!(keep(chunk.encoding as u8, &chunk.data, &all).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_the_series_that_was_deleted_is_touched() {
+        let mut tombstones = Tombstones::default();
+        tombstones.add(SeriesRef(1), TimeInterval::new(0, 9));
+        let at = |series, mint, maxt| of_chunk(&tombstones, series, TimeInterval::new(mint, maxt)).0;
+        assert_eq!(at(1, 2, 8), Deleted::Whole);
+        assert_eq!(at(1, 2, 10), Deleted::Part);
+        assert_eq!(at(2, 2, 8), Deleted::None);
+        assert_eq!(at(u64::MAX, 2, 8), Deleted::None);
     }
 }

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::block::segments::{ReadChunk, SegmentName, StoredChunk};
+use crate::block::tombstones::{Deleted, Tombstones};
 use crate::chunk::EncodedChunk;
 use crate::error::{Error, Result};
 use crate::index::ChunkRef;
@@ -28,7 +29,8 @@ use crate::model::{Budget, Reservation, TimeInterval};
 use crate::schema::{chunk_fields, chunk_item_field, series_schema};
 use crate::side_index::ChunkSpan;
 
-use super::deletions::{self, Deletions};
+use super::block::or_gone;
+use super::deletions;
 use super::files::{BlockFiles, JoinedReads};
 use super::selection::Selection;
 use super::{KeyRange, SeriesStream};
@@ -56,7 +58,7 @@ pub struct ChunkFetch {
     /// What was selected of it.
     pub selection: Selection,
     /// What was deleted of it.
-    pub deletions: Arc<Deletions>,
+    pub tombstones: Arc<Tombstones>,
     /// Chunks that overlap this are read.
     pub interval: TimeInterval,
     /// Whether chunks are wanted at all.
@@ -100,7 +102,12 @@ pub fn stream(fetch: Arc<ChunkFetch>, range: &KeyRange) -> SeriesStream {
     futures::stream::iter(plans)
         .map(move |plan| {
             let fetch = Arc::clone(&fetch);
-            async move { fetch.batch(plan?).await }
+            async move {
+                match fetch.batch(plan?).await {
+                    Err(error) => Err(or_gone(&fetch.files, error).await),
+                    batch => batch,
+                }
+            }
         })
         .buffered(ahead)
         .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
@@ -123,7 +130,8 @@ impl ChunkFetch {
                 for row in self.selection.rows(i) {
                     for span in self.selection.chunks(row) {
                         let span = span?;
-                        if span.interval().overlaps(self.interval) {
+                        let (extent, _) = deletions::of_chunk(&self.tombstones, row.series_ref, span.interval());
+                        if span.interval().overlaps(self.interval) && extent != Deleted::Whole {
                             plan.bytes += read_length(&span);
                             plan.chunks.push(Wanted { span, replica: row.replica, series_ref: row.series_ref });
                         }
@@ -167,8 +175,8 @@ impl ChunkFetch {
                 let reads = segments.get(&at.segment());
                 let reads = reads.ok_or_else(|| Error::Internal("chunk of a segment that was not read".to_owned()))?;
                 let found = reads.find(&self.files, at).await?;
-                let deleted = self.deletions.of(chunk.series_ref);
-                if deleted.iter().any(|interval| interval.overlaps(chunk.span.interval())) {
+                let (extent, deleted) = deletions::of_chunk(&self.tombstones, chunk.series_ref, chunk.span.interval());
+                if extent != Deleted::None {
                     let name = SegmentName::new(self.files.place(), at.segment());
                     let kept =
                         deletions::keep(found.stored.encoding, &found.stored.data, deleted).map_err(|error| {

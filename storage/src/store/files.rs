@@ -4,6 +4,7 @@
 //! thread of its own costs more. Objects are read by ranges, neighbours joined, several at a time.
 
 use std::fmt;
+use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -169,6 +170,27 @@ impl BlockFiles {
             },
             Place::Memory(files) => Ok(find(files, file).cloned()),
         }
+    }
+
+    /// Copies `file` to the local path `to`, piece by piece.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; what the file system or object store returns.
+    pub async fn copy_to(&self, file: &str, to: &std::path::Path) -> Result<()> {
+        let mut out = std::fs::File::create(to).map_err(|e| Error::io(to, e))?;
+        let Place::Remote(store, prefix) = &self.place else {
+            let bytes = self.read(file, u64::MAX).await?.ok_or_else(|| self.missing(file))?;
+            return out.write_all(&bytes).map_err(|e| Error::io(to, e));
+        };
+        let got = store.get_opts(&object(prefix, file), GetOptions::default()).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => self.missing(file),
+            error => error.into(),
+        })?;
+        let mut pieces = got.into_stream();
+        while let Some(piece) = pieces.try_next().await? {
+            out.write_all(&piece).map_err(|e| Error::io(to, e))?;
+        }
+        Ok(())
     }
 
     /// The bytes of `ranges`, as [`read_joined`](Self::read_joined) fetches them, cut apart again.

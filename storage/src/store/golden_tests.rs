@@ -97,3 +97,127 @@ async fn split_ranges_make_up_the_whole() {
     }
     assert_eq!(keys, read(part.as_ref()).await.0);
 }
+
+/// The fields of a protobuf message: number, and varint or bytes.
+fn fields(mut message: &[u8]) -> Vec<(u64, u64, &[u8])> {
+    fn varint(message: &mut &[u8]) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let (byte, rest) = message.split_first().unwrap();
+            *message = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if *byte < 0x80 {
+                return value;
+            }
+        }
+    }
+    let mut found = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message);
+        let (value, bytes) = match tag & 7 {
+            0 => (varint(&mut message), &[][..]),
+            2 => {
+                let len = usize::try_from(varint(&mut message)).unwrap();
+                let (bytes, rest) = message.split_at(len);
+                message = rest;
+                (0, bytes)
+            }
+            1 => {
+                message = &message[8..];
+                (0, &[][..])
+            }
+            other => panic!("wire type {other}"),
+        };
+        found.push((tag >> 3, value, bytes));
+    }
+    found
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut out, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for byte in text.bytes().filter(|b| *b != b'=') {
+        bits = bits << 6 | u32::try_from(alphabet.iter().position(|a| *a == byte).unwrap()).unwrap();
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            out.push((bits >> held) as u8);
+        }
+    }
+    out
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn request_of(message: &[u8]) -> SeriesRequest {
+    use crate::model::MatchOp;
+    let mut matchers = Vec::new();
+    let (mut mint, mut maxt, mut drop, mut skip) = (0, 0, Vec::new(), false);
+    for (field, value, bytes) in fields(message) {
+        match field {
+            1 => mint = value.cast_signed(),
+            2 => maxt = value.cast_signed(),
+            3 => {
+                let (mut op, mut name, mut pattern) = (MatchOp::Equal, String::new(), String::new());
+                for (field, value, bytes) in fields(bytes) {
+                    match field {
+                        1 => {
+                            op = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex]
+                                [usize::try_from(value).unwrap()];
+                        }
+                        2 => name = text(bytes),
+                        _ => pattern = text(bytes),
+                    }
+                }
+                matchers.push(Matcher::try_new(op, name, pattern).unwrap());
+            }
+            8 => skip = value != 0,
+            14 => drop.push(text(bytes)),
+            _ => {}
+        }
+    }
+    let mut request = SeriesRequest::new(matchers, TimeInterval::new(mint, maxt));
+    request.drop_labels = drop.into();
+    request.skip_chunks = skip;
+    request
+}
+
+#[tokio::test]
+async fn series_come_in_the_order_in_which_thanos_sends_them() {
+    let Some(path) = golden("order") else { return };
+    let packed = std::fs::File::open(path.join("storeapi.jsonl.gz")).unwrap();
+    let calls = std::io::read_to_string(flate2::read::GzDecoder::new(packed)).unwrap();
+    let store = Arc::new(LocalFileSystem::new_with_prefix(path.join("bucket")).unwrap());
+    let clock = Arc::new(ManualClock::new(i64::MAX / 2));
+    let bucket = BucketStore::new(store, BucketSettings::default(), cache(), clock);
+    bucket.sync().await.unwrap();
+    let mut compared = 0;
+    for call in calls.lines() {
+        let call: serde_json::Value = serde_json::from_str(call).unwrap();
+        if call["method"] != "/thanos.Store/Series" || call["server"] != "store" {
+            continue;
+        }
+        let mut expected: Vec<Labels> = Vec::new();
+        for frame in call["frames"].as_array().unwrap() {
+            for (_, _, series) in fields(&base64(frame.as_str().unwrap())).iter().filter(|field| field.0 == 1) {
+                let pairs = fields(series).into_iter().filter(|field| field.0 == 1).map(|(_, _, label)| {
+                    let label = fields(label);
+                    let get = |n: u64| label.iter().find(|field| field.0 == n).map(|field| text(field.2));
+                    (get(1).unwrap_or_default(), get(2).unwrap_or_default())
+                });
+                expected.push(Labels::from_pairs(pairs));
+            }
+        }
+        expected.dedup();
+        let request = request_of(&base64(call["request"].as_str().unwrap()));
+        let found = acceptance::read(&bucket, request).await.unwrap();
+        let mut found: Vec<Labels> = found.into_iter().map(|(labels, _)| labels).collect();
+        found.dedup();
+        assert_eq!(found, expected, "{}", call["name"]);
+        compared += usize::from(!expected.is_empty());
+    }
+    assert!(compared > 3, "{compared} calls were compared");
+}

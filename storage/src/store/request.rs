@@ -86,6 +86,22 @@ pub struct LabelRequest {
     pub budget: Arc<dyn Budget>,
 }
 
+impl LabelRequest {
+    /// A request for the labels of all tenants' series, without limit or budget.
+    #[must_use]
+    pub fn all(matchers: Vec<Matcher>, interval: TimeInterval) -> Self {
+        Self {
+            tenant: TenantScope::All,
+            matchers: matchers.into(),
+            interval,
+            limit: None,
+            drop_labels: Arc::from([]),
+            deadline: None,
+            budget: Arc::new(UnlimitedBudget),
+        }
+    }
+}
+
 /// A half-open range of label keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct KeyRange {

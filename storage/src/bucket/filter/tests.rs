@@ -1,1 +1,109 @@
+use super::*;
+use crate::Error;
+use crate::block::marker::DeletionMark;
+use crate::block::meta::{Downsample, ThanosMeta};
+use crate::model::TimeRange;
 
+const NOW: Timestamp = 1_000_000;
+
+fn id(n: u64) -> BlockId {
+    BlockId::new(ulid::Ulid::from_parts(n, 0))
+}
+
+fn meta(n: u64, range: (Timestamp, Timestamp), sources: &[u64], labels: &[(&str, &str)]) -> BlockMeta {
+    let mut meta = BlockMeta::new(id(n), TimeRange { mint: range.0, maxt: range.1 });
+    meta.compaction.sources = sources.iter().map(|&source| id(source)).collect();
+    let labels = labels.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
+    meta.thanos = Some(ThanosMeta { labels, source: "sidecar".to_owned(), ..ThanosMeta::default() });
+    meta
+}
+
+fn found(metas: Vec<BlockMeta>) -> FoundBlocks {
+    FoundBlocks { metas: metas.into_iter().map(|m| (m.id(), Arc::new(m))).collect(), ..FoundBlocks::default() }
+}
+
+fn check(filters: &BlockFilters, found: FoundBlocks, loaded: &[u64], left_out: &[(u64, BlockState)]) {
+    let (metas, report) = filters.apply(found, NOW);
+    assert_eq!(metas.keys().copied().collect::<Vec<_>>(), loaded.iter().map(|&n| id(n)).collect::<Vec<_>>());
+    let states: Vec<_> = report.left_out.iter().map(|(id, (state, _))| (*id, *state)).collect();
+    assert_eq!(states, left_out.iter().map(|&(n, state)| (id(n), state)).collect::<Vec<_>>());
+    assert_eq!(report.count(BlockState::Loaded), loaded.len() as u64);
+    for &(_, state) in left_out {
+        assert_eq!(report.count(state), left_out.iter().filter(|(_, other)| *other == state).count() as u64);
+    }
+}
+
+#[test]
+fn time_bounds_move_with_now() {
+    let blocks =
+        || found(vec![meta(1, (0, 100), &[1], &[]), meta(2, (100, 200), &[2], &[]), meta(3, (201, 300), &[3], &[])]);
+    let filters = |min_time, max_time| BlockFilters { min_time, max_time, ..BlockFilters::default() };
+    check(&filters(None, None), blocks(), &[1, 2, 3], &[]);
+    let absolute = filters(Some(TimeBound::Absolute(101)), Some(TimeBound::Absolute(200)));
+    check(&absolute, blocks(), &[2], &[(1, BlockState::TimeExcluded), (3, BlockState::TimeExcluded)]);
+    let relative = filters(Some(TimeBound::FromNow(250 - NOW)), None);
+    check(&relative, blocks(), &[3], &[(1, BlockState::TimeExcluded), (2, BlockState::TimeExcluded)]);
+}
+
+#[test]
+fn a_shard_sees_external_labels_and_the_block() {
+    let blocks = || found(vec![meta(1, (0, 1), &[1], &[("c", "x")]), meta(2, (0, 1), &[2], &[("c", "y")])]);
+    let by_label = KeepBlock::new(|labels| labels.get("c").as_deref() == Some("x"));
+    let filters = BlockFilters { keep: Some(by_label), ..BlockFilters::default() };
+    check(&filters, blocks(), &[1], &[(2, BlockState::LabelExcluded)]);
+    let by_id = KeepBlock::new(|labels| labels.get("__block_id").as_deref() == Some(&id(2).to_string()));
+    let filters = BlockFilters { keep: Some(by_id), ..BlockFilters::default() };
+    check(&filters, blocks(), &[2], &[(1, BlockState::LabelExcluded)]);
+}
+
+#[test]
+fn young_blocks_wait_unless_a_compactor_made_them() {
+    let young = NOW.unsigned_abs() - 10;
+    let mut compacted = meta(young + 1, (0, 1), &[1], &[]);
+    compacted.thanos.as_mut().unwrap().source = "compactor".to_owned();
+    let blocks = found(vec![meta(5, (0, 1), &[5], &[]), meta(young, (0, 1), &[6], &[]), compacted]);
+    let filters = BlockFilters { consistency_delay_ms: 100, ..BlockFilters::default() };
+    check(&filters, blocks, &[5, young + 1], &[(young, BlockState::TooFresh)]);
+}
+
+#[test]
+fn marked_blocks_are_served_for_the_delay() {
+    let mut blocks = found(vec![meta(1, (0, 1), &[1], &[]), meta(2, (0, 1), &[2], &[])]);
+    for (n, age_s) in [(1, 61), (2, 60)] {
+        blocks.deletion_marks.insert(id(n), DeletionMark::new(id(n), NOW / 1_000 - age_s, ""));
+    }
+    let filters = BlockFilters { deletion_mark_delay_ms: 60_000, ..BlockFilters::default() };
+    check(&filters, blocks, &[2], &[(1, BlockState::MarkedForDeletion)]);
+}
+
+#[test]
+fn duplicates_are_found_within_a_group_and_resolution() {
+    let mut downsampled = meta(7, (0, 1), &[1, 2], &[]);
+    downsampled.thanos.as_mut().unwrap().downsample = Downsample { resolution: 300_000 };
+    let blocks = found(vec![
+        meta(1, (0, 1), &[1], &[]),
+        meta(2, (0, 1), &[2], &[]),
+        meta(3, (0, 1), &[1, 2], &[]),
+        meta(4, (0, 1), &[1, 2], &[]),
+        meta(5, (0, 1), &[2, 9], &[]),
+        meta(6, (0, 1), &[1], &[("c", "x")]),
+        downsampled,
+    ]);
+    let duplicate = BlockState::Duplicate;
+    let left_out = [(1, duplicate), (2, duplicate), (4, duplicate)];
+    check(&BlockFilters::default(), blocks, &[3, 5, 6, 7], &left_out);
+}
+
+#[test]
+fn what_could_not_be_read_is_counted() {
+    let error = || Error::Unsupported("x".to_owned());
+    let blocks = FoundBlocks {
+        without_meta: vec![id(1)],
+        corrupt: vec![(id(2), error())],
+        failed: vec![(id(3), error())],
+        ..FoundBlocks::default()
+    };
+    let left_out = [(1, BlockState::NoMeta), (2, BlockState::CorruptedMeta), (3, BlockState::Failed)];
+    check(&BlockFilters::default(), blocks, &[], &left_out);
+    assert_eq!(BlockState::ALL.map(BlockState::as_str)[0], "corrupted-meta-json");
+}

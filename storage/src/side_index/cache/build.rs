@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::index::{INDEX_FILE, IndexReader};
+use crate::mmap::map_file;
 use crate::model::label_key;
 use crate::side_index::checksum::{Checksums, IndexIdentity};
 use crate::side_index::schema::NameCounts;
@@ -85,16 +86,22 @@ pub async fn build_into_memory(files: &BlockFiles) -> Result<BuiltSideIndex> {
 /// # Errors
 /// What reading the block's `index` or writing returns.
 pub async fn build_into_folder(files: &BlockFiles, folder: &Path) -> Result<u64> {
-    let index = read_index(files).await?;
     let (place, folder) = (files.id().to_string(), folder.to_owned());
+    let (aside, target) = (folder.join(format!("{place}.tmp")), folder.join(&place));
+    std::fs::create_dir_all(&aside).map_err(io(&aside))?;
+    let index = match files.local_path() {
+        Some(path) if path.join(INDEX_FILE).exists() => map_file(&path.join(INDEX_FILE))?,
+        _ => {
+            let copy = aside.join(INDEX_FILE);
+            files.copy_to(INDEX_FILE, &copy).await?;
+            let mapped = map_file(&copy)?;
+            // the mapping outlives the name
+            std::fs::remove_file(&copy).map_err(io(&copy))?;
+            mapped
+        }
+    };
     blocking(move || {
         let index = IndexReader::try_open(index, place.as_str())?;
-        let (aside, target) = (folder.join(format!("{place}.tmp")), folder.join(&place));
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |error| Error::io(&path, error)
-        };
-        std::fs::create_dir_all(&aside).map_err(io(&aside))?;
         let path = aside.join(SIDE_INDEX_FILE);
         let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let mut file = options.map_err(io(&path))?;
@@ -118,6 +125,11 @@ pub async fn build_into_folder(files: &BlockFiles, folder: &Path) -> Result<u64>
         Ok(size + checksums.len() as u64)
     })
     .await
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |error| Error::io(&path, error)
 }
 
 fn identity(index: &IndexReader) -> IndexIdentity {

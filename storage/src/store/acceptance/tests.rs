@@ -1,0 +1,215 @@
+use std::path::Path;
+
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::blocks::{block_id, write_block};
+use super::*;
+use crate::ManualClock;
+use crate::model::BlockId;
+use crate::side_index::{SideIndexCache, SideIndexSettings};
+use crate::store::{BlockFiles, BlockStore, BucketSettings, BucketStore, LocalDirStore};
+
+fn in_memory() -> Arc<SideIndexCache> {
+    SideIndexCache::new(SideIndexSettings::default())
+}
+
+/// Copies a folder into an object store.
+pub(crate) async fn upload(folder: &Path, prefix: &str) -> Arc<dyn ObjectStore> {
+    let store = InMemory::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let key = format!("{prefix}{}", path.strip_prefix(folder).unwrap().display());
+            store.put(&key.into(), std::fs::read(path).unwrap().into()).await.unwrap();
+        }
+    }
+    Arc::new(store)
+}
+
+/// Half of the series in each of two blocks, or all in one.
+fn write(folder: &Path, data: &Dataset, blocks: usize) -> Vec<BlockId> {
+    let ids: Vec<BlockId> = (0..blocks as u64).map(block_id).collect();
+    for (i, &id) in ids.iter().enumerate() {
+        let series = data.series.iter().enumerate().filter(|(n, _)| n % blocks == i).map(|(_, s)| s.clone());
+        write_block(folder, id, &Dataset { series: series.collect(), external: data.external.clone() });
+    }
+    ids
+}
+
+#[tokio::test]
+async fn one_local_block() {
+    let folder = tempfile::tempdir().unwrap();
+    check_store(|data| {
+        let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        async move {
+            let id = write(&folder, &data, 1)[0];
+            let files = BlockFiles::local(id, folder.join(id.to_string()));
+            Arc::new(BlockStore::open(files, in_memory()).await.unwrap()) as Arc<dyn Store>
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_block_with_a_cache_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    check_store(|data| {
+        let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        async move {
+            let id = write(&folder, &data, 1)[0];
+            let settings = SideIndexSettings { folder: Some(folder.join("cache")), ..SideIndexSettings::default() };
+            let store = upload(&folder, "").await;
+            let files = BlockFiles::remote(id, store, id.to_string().into());
+            Arc::new(BlockStore::open(files, SideIndexCache::new(settings)).await.unwrap()) as Arc<dyn Store>
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_local_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    check_store(|data| {
+        let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        async move {
+            write(&folder, &data, 1);
+            Arc::new(LocalDirStore::open(folder, in_memory()).await.unwrap()) as Arc<dyn Store>
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bucket_under_a_prefix() {
+    let folder = tempfile::tempdir().unwrap();
+    check_store(|data| {
+        let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        async move {
+            write(&folder, &data, 1);
+            let store = upload(&folder, "some/prefix/").await;
+            let settings = BucketSettings { prefix: "some/prefix".into(), ..BucketSettings::default() };
+            let bucket = BucketStore::new(store, settings, in_memory(), Arc::new(ManualClock::new(0)));
+            bucket.sync().await.unwrap();
+            Arc::new(bucket) as Arc<dyn Store>
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tombstones_are_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = |n: i64| (0..n).map(|t| (t, t as f64)).collect();
+    let one = |text: &str, n| DatasetSeries { labels: labels(text), samples: samples(n) };
+    let series = vec![one("n=1", 300), one("n=2", 300), one("n=3", 5)];
+    let path = write_block(folder.path(), block_id(0), &Dataset { series, ..Dataset::default() });
+    let index = crate::index::IndexReader::try_open(std::fs::read(path.join("index")).unwrap().into(), "b").unwrap();
+    let refs = index.postings("", "").unwrap();
+    let mut tombstones = crate::block::tombstones::Tombstones::default();
+    tombstones.add(refs[1], TimeInterval::new(100, 250));
+    tombstones.add(refs[2], TimeInterval::new(0, 2));
+    tombstones.add(refs[2], TimeInterval::new(3, i64::MAX));
+    std::fs::write(path.join("tombstones"), tombstones.encode()).unwrap();
+    let store = LocalDirStore::open(folder.path(), in_memory()).await.unwrap();
+    let found = read(&store, SeriesRequest::new(vec![], TimeInterval::ALL)).await.unwrap();
+    assert_eq!(found.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>(), [labels("n=1"), labels("n=2")]);
+    assert_eq!(found[0].1[0].1.len(), 300);
+    let times: Vec<_> = found[1].1[0].1.iter().map(|(t, _)| *t).collect();
+    assert_eq!(times, (0..100).chain(251..300).collect::<Vec<_>>());
+    let inside = SeriesRequest::new(vec![], TimeInterval::new(130, 200));
+    let found = read(&store, inside).await.unwrap();
+    assert_eq!(found.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>(), [labels("n=1")]);
+    std::fs::write(path.join("tombstones"), b"damaged tombstones").unwrap();
+    let store = LocalDirStore::open(folder.path(), in_memory()).await.unwrap();
+    match read(&store, SeriesRequest::new(vec![], TimeInterval::ALL)).await {
+        Err(crate::Error::Corrupt { file, .. }) => assert_eq!(file, "tombstones"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_is_gone_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = dataset("", &["n=1", "n=2"]);
+    let ids = write(folder.path(), &data, 2);
+    let store = upload(folder.path(), "").await;
+    let bucket =
+        BucketStore::new(Arc::clone(&store), BucketSettings::default(), in_memory(), Arc::new(ManualClock::new(0)));
+    bucket.sync().await.unwrap();
+    for file in ["meta.json", "index", "chunks/000001"] {
+        store.delete(&format!("{}/{file}", ids[0]).into()).await.unwrap();
+    }
+    check_series(&bucket, SeriesRequest::new(vec![], TimeInterval::ALL), "after deletion", &["n=2"]).await;
+    assert_eq!(bucket.blocks().len(), 1);
+    // known and selected from, then gone: the stream says so, to be tried again
+    let set = bucket.series(SeriesRequest::new(vec![], TimeInterval::ALL)).await.unwrap();
+    for file in ["meta.json", "index", "chunks/000001"] {
+        store.delete(&format!("{}/{file}", ids[1]).into()).await.unwrap();
+    }
+    match set.parts[0].stream(KeyRange::ALL).try_next().await {
+        Err(error @ crate::Error::BlockGone(_)) => assert!(error.is_retryable()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_fails_fails_the_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = write(folder.path(), &dataset("", &["n=1", "n=2"]), 2);
+    let store = upload(folder.path(), "").await;
+    store.put(&format!("{}/index", ids[0]).into(), vec![0; 100].into()).await.unwrap();
+    let bucket =
+        BucketStore::new(Arc::clone(&store), BucketSettings::default(), in_memory(), Arc::new(ManualClock::new(0)));
+    bucket.sync().await.unwrap();
+    match bucket.series(SeriesRequest::new(vec![], TimeInterval::ALL)).await {
+        Err(crate::Error::Corrupt { place, file, .. }) => {
+            assert_eq!((place, file), (ids[0].to_string(), "index".into()))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_holds_nothing() {
+    let settings = BucketSettings { prefix: "no/such/folder".into(), ..BucketSettings::default() };
+    let bucket = BucketStore::new(Arc::new(InMemory::new()), settings, in_memory(), Arc::new(ManualClock::new(0)));
+    assert_eq!(bucket.sync().await.unwrap().count(crate::bucket::BlockState::Loaded), 0);
+    let missing = tempfile::tempdir().unwrap().path().join("missing");
+    assert!(matches!(LocalDirStore::open(missing, in_memory()).await, Err(crate::Error::Io { .. })));
+}
+
+#[tokio::test]
+async fn memory_past_the_budget_is_refused_and_given_back() {
+    #[derive(Debug)]
+    struct Limit(parking_lot::Mutex<usize>);
+    impl crate::model::Budget for Limit {
+        fn try_grow(&self, bytes: usize) -> Result<(), crate::model::BudgetExceeded> {
+            let mut left = self.0.lock();
+            *left = left.checked_sub(bytes).ok_or_else(|| crate::model::BudgetExceeded(format!("{bytes} bytes")))?;
+            Ok(())
+        }
+
+        fn shrink(&self, bytes: usize) {
+            *self.0.lock() += bytes;
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &dataset("", &["n=1", "n=2"]), 1);
+    let store = LocalDirStore::open(folder.path(), in_memory()).await.unwrap();
+    for bytes in [0, 100, 1_000, 1 << 20] {
+        let limit = Arc::new(Limit(parking_lot::Mutex::new(bytes)));
+        let mut request = SeriesRequest::new(vec![], TimeInterval::ALL);
+        request.budget = Arc::clone(&limit) as Arc<dyn crate::model::Budget>;
+        match read(&store, request).await {
+            Ok(found) => assert_eq!((found.len(), bytes), (2, 1 << 20)),
+            Err(error) => assert!(matches!(error, crate::Error::Budget(_)) && bytes < 1 << 20, "{error}"),
+        }
+        assert_eq!(*limit.0.lock(), bytes);
+    }
+}
