@@ -3,6 +3,9 @@
 //! Only this crate knows foreign wire types; what it hands on are the types of engine and storage.
 
 mod duration;
+pub mod http;
+mod instant;
 pub mod objstore;
 
 pub use duration::{DurationError, parse_duration_flag};
+pub use instant::format_rfc3339;

@@ -1,0 +1,42 @@
+//! `/-/healthy` and `/-/ready`: what a supervisor asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use http::StatusCode;
+
+use super::Api;
+
+/// Whether requests are welcome. Shared with whoever starts and stops the server.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Not ready yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says whether requests are welcome from now on.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether requests are welcome.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The process lives.
+pub async fn healthy() -> &'static str {
+    "OK"
+}
+
+/// Requests are welcome.
+pub async fn ready(State(api): State<Arc<Api>>) -> (StatusCode, &'static str) {
+    if api.readiness.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }
+}

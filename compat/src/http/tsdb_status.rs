@@ -1,0 +1,126 @@
+//! `/api/v1/status/tsdb`: which metrics and labels make the most series.
+//!
+//! Counts over the last [`WINDOW_MS`] of data, which is what Prometheus's head would hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use futures::TryStreamExt;
+use serde::Serialize;
+use serde_json::json;
+use storage::model::{METRIC_NAME, TimeInterval, label_key};
+
+use super::Api;
+use super::answer::success_json;
+use super::error::ApiError;
+use super::matchers::parse_matcher_sets;
+use super::params::{Params, parse_integer};
+use super::series::select;
+use super::series_keys::merged_keys;
+
+/// How much time is counted, back from the last sample.
+const WINDOW_MS: i64 = 2 * 3_600_000;
+/// How many entries a list has unless the request says otherwise.
+const LIMIT_DEFAULT: usize = 10;
+const LIMIT_MAX: usize = 10_000;
+
+/// One line of a list.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Stat {
+    name: String,
+    value: u64,
+}
+
+/// Counts series by metric, label and label pair.
+pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let limit = match params.non_empty("limit") {
+        None => LIMIT_DEFAULT,
+        Some(text) => {
+            let wrong = || ApiError::bad_data("limit must be a positive number");
+            let limit = parse_integer(text).ok().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+            limit.ok_or_else(wrong)?.min(LIMIT_MAX)
+        }
+    };
+    let mut sets = parse_matcher_sets(&params, &api.settings.parse)?;
+    if sets.is_empty() {
+        sets.push(Arc::from([]));
+    }
+    let covered = api.store.info().interval;
+    let interval = TimeInterval::new(covered.mint.max(covered.maxt.saturating_sub(WINDOW_MS)), covered.maxt);
+    let mut parts = Vec::new();
+    for matchers in sets {
+        parts.extend(select(&api, matchers, interval, &Arc::from([]), None).await?.parts);
+    }
+    let mut counts = Counts::default();
+    let mut keys = std::pin::pin!(merged_keys(parts));
+    while let Some(key) = keys.try_next().await? {
+        counts.add(&key);
+    }
+    success_json(&counts.report(interval, limit))
+}
+
+#[derive(Default)]
+struct Counts {
+    series: u64,
+    by_metric: HashMap<String, u64>,
+    by_pair: HashMap<String, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, key: &str) {
+        self.series += 1;
+        for pair in label_key::pairs(key) {
+            if pair.name.is(METRIC_NAME) {
+                count(&mut self.by_metric, &pair.value.text());
+            }
+            count(&mut self.by_pair, pair.raw);
+        }
+    }
+
+    fn report(&self, interval: TimeInterval, limit: usize) -> serde_json::Value {
+        let mut values_by_label: HashMap<String, u64> = HashMap::new();
+        let mut bytes_by_label: HashMap<String, u64> = HashMap::new();
+        let mut by_pair = Vec::with_capacity(self.by_pair.len());
+        for (raw, series) in &self.by_pair {
+            for pair in label_key::pairs(raw) {
+                let (name, value) = (pair.name.text(), pair.value.text());
+                count(&mut values_by_label, &name);
+                let bytes = u64::try_from(value.len()).unwrap_or(u64::MAX).saturating_mul(*series);
+                *bytes_by_label.entry(name.clone().into_owned()).or_default() += bytes;
+                by_pair.push((format!("{name}={value}"), *series));
+            }
+        }
+        json!({
+            "headStats": {
+                "numSeries": self.series,
+                "numLabelPairs": self.by_pair.len(),
+                "chunkCount": 0,
+                "minTime": interval.mint,
+                "maxTime": interval.maxt,
+            },
+            "seriesCountByMetricName": largest(self.by_metric.clone(), limit),
+            "labelValueCountByLabelName": largest(values_by_label, limit),
+            "memoryInBytesByLabelName": largest(bytes_by_label, limit),
+            "seriesCountByLabelValuePair": largest(by_pair, limit),
+        })
+    }
+}
+
+fn count(counts: &mut HashMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(n) => *n += 1,
+        None => {
+            counts.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+/// The `limit` largest, ties by name.
+fn largest(counts: impl IntoIterator<Item = (String, u64)>, limit: usize) -> Vec<Stat> {
+    let mut stats: Vec<Stat> = counts.into_iter().map(|(name, value)| Stat { name, value }).collect();
+    stats.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
+    stats.truncate(limit);
+    stats
+}
