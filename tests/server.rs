@@ -1,0 +1,168 @@
+//! The program as a process: what it says when it cannot start, and how it stops.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+fn quiver(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quiver"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end, and gives status and the first line of standard error that is not a log line.
+fn refused(args: &[&str]) -> (i32, String) {
+    let Output { status, stderr, .. } = quiver(args).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    let line = stderr.lines().find(|line| !line.starts_with("ts=")).unwrap_or("").to_owned();
+    (status.code().unwrap_or(-1), line)
+}
+
+/// A running server, which is killed with the value.
+struct Server {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Server {
+    /// Starts one on a free port and waits until it is ready.
+    fn start(data_dir: &Path) -> Self {
+        let data_dir = format!("--data-dir={}", data_dir.display());
+        let mut process = quiver(&["all", &data_dir, "--http-address=127.0.0.1:0"]).spawn().unwrap();
+        let mut server = Self { log: BufReader::new(process.stderr.take().unwrap()), process, address: String::new() };
+        let listening = server.wait_for("listening for HTTP");
+        server.address = listening.split("address=").nth(1).unwrap().trim().to_owned();
+        server.wait_for("msg=ready");
+        server
+    }
+
+    /// Reads the log up to the line that holds `text`.
+    fn wait_for(&mut self, text: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "no {text:?} in\n{seen}");
+            if line.contains(text) {
+                return line;
+            }
+            seen.push_str(&line);
+        }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // gone already where the test went well
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_server_answers_and_stops_on_a_signal() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::start(folder.path());
+        assert!(server.get("/-/ready").starts_with("HTTP/1.1 200"));
+        assert!(server.get("/api/v1/labels").ends_with(r#"{"status":"success","data":[]}"#));
+        server.signal(signal);
+        server.wait_for("msg=stopped");
+        assert_eq!(server.process.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn an_open_connection_does_not_keep_a_server_from_stopping() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path());
+    let mut idle = TcpStream::connect(&server.address).unwrap();
+    write!(idle, "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    server.signal("-TERM");
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_occupied_port_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("--http-address={}", taken.local_addr().unwrap());
+    let (status, line) = refused(&["all", &format!("--data-dir={}", folder.path().display()), &address]);
+    assert_eq!(status, 1);
+    assert!(line.starts_with(&format!("quiver: cannot listen on {address}: ")), "{line}");
+}
+
+#[test]
+fn a_data_directory_in_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (status, line) = refused(&["all", &format!("--data-dir={}", folder.path().display())]);
+    assert_eq!(status, 1);
+    assert!(line.contains(&format!("in use by process {}", server.process.id())), "{line}");
+}
+
+#[test]
+fn wrong_configuration_is_named_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bucket.yaml");
+    let path = file.display();
+    for (text, expected) in [
+        (
+            "type: FILESYSTEM\nconfig:\n  directory: /no/such/folder\n",
+            format!("quiver: {path}:3: directory: the folder /no/such/folder does not exist"),
+        ),
+        ("type: FILESYSTEM\nconfig:\n  dir: x\n", format!("quiver: {path}:3:3: ")),
+        ("type: SWIFT\nconfig: {}\n", format!("quiver: {path}:1: type: SWIFT is not supported")),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (status, line) = refused(&["query", &format!("--objstore.config-file={path}")]);
+        assert_eq!(status, 1);
+        assert!(line.starts_with(&expected), "{line}");
+    }
+    let (status, line) = refused(&["query"]);
+    assert_eq!((status, line.contains("--objstore.config-file")), (1, true), "{line}");
+    let (status, line) = refused(&["query", "--objstore.config-file=/no/such/file"]);
+    assert_eq!((status, line.contains("/no/such/file")), (1, true), "{line}");
+}
+
+#[test]
+fn wrong_flags_are_named() {
+    for (arg, part) in [
+        ("--query.timeout=soon", "'soon' for '--query.timeout"),
+        ("--query.max-concurrent=0", "'0' for '--query.max-concurrent"),
+        ("--log.level=loud", "'loud' for '--log.level"),
+        ("--no-such-flag", "'--no-such-flag'"),
+    ] {
+        let (status, line) = refused(&["all", arg]);
+        assert_eq!(status, 2, "{line}");
+        assert!(line.contains(part), "{line}");
+    }
+    let (status, line) = refused(&["all", "--http-address=nonsense", "--data-dir=/dev/null/x"]);
+    assert_eq!(status, 1);
+    assert!(line.starts_with("quiver: "), "{line}");
+}
+
+#[test]
+fn the_version_has_thanos_form() {
+    let output = quiver(&["--version"]).output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("quiver, version ") && text.contains("(branch: ") && text.contains("\n  build user: "));
+}
