@@ -26,6 +26,29 @@ pub(crate) fn go_decimal(value: f64) -> String {
     if value.is_infinite() { go_float(value) } else { format!("{value}") }
 }
 
+/// As Go's `%.2g`: two significant digits.
+pub(crate) fn go_float_2(value: f64) -> String {
+    format!("{value:.1e}").parse().map_or_else(
+        |_| go_float(value),
+        |rounded: f64| {
+            let exponent = rounded.abs().log10().floor();
+            if rounded == 0.0 || (-4.0..2.0).contains(&exponent) {
+                return format!("{rounded}");
+            }
+            let scientific = format!("{rounded:e}");
+            let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+            let sign = if exponent.starts_with('-') { '-' } else { '+' };
+            format!("{digits}e{sign}{:0>2}", exponent.trim_start_matches('-'))
+        },
+    )
+}
+
+/// A number as the value of a label, as OpenMetrics has it: with a point or an exponent.
+pub(crate) fn go_label_float(value: f64) -> String {
+    let text = go_float(value);
+    if value.is_finite() && !text.contains(['.', 'e']) { format!("{text}.0") } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
