@@ -233,7 +233,11 @@ impl SegmentReads {
                 let end = end.max(offset + CHUNK_BYTES_ESTIMATE);
                 let read = async |end: u64| -> Result<Bytes> {
                     let file = name.rel_path();
-                    Ok(files.read_ranges(file, &[offset..end], 0).await?.pop().unwrap_or_default())
+                    Ok(files
+                        .read_ranges(file, std::slice::from_ref(&(offset..end)), 0)
+                        .await?
+                        .pop()
+                        .unwrap_or_default())
                 };
                 let bytes = read(end).await?;
                 let stored = match name.read_chunk(&bytes, offset, chunk.offset())? {
