@@ -270,11 +270,12 @@ fn stored_in(folder: &Path) -> HashMap<BlockId, Stored> {
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse::<BlockId>().ok()) else {
-            // left by a build that was cut off
+        let name = name.to_str().unwrap_or_default();
+        if name.ends_with(build::UNFINISHED) {
+            // left by a build that was cut off; one that cannot be removed does no harm
             let _ = std::fs::remove_dir_all(entry.path());
-            continue;
-        };
+        }
+        let Ok(id) = name.parse::<BlockId>() else { continue };
         let files = [SIDE_INDEX_FILE, CHECKSUM_FILE].map(|file| std::fs::metadata(entry.path().join(file)).ok());
         let bytes = files.iter().flatten().map(std::fs::Metadata::len).sum();
         let modified = files.iter().flatten().filter_map(|m| m.modified().ok()).max();

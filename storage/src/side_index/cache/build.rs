@@ -7,6 +7,7 @@ use std::io::{BufWriter, Seek, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -19,6 +20,10 @@ use crate::side_index::schema::NameCounts;
 use crate::side_index::{CHECKSUM_FILE, ChunkSpan, SIDE_INDEX_FILE, SideIndexWriter, checksums_of};
 use crate::store::BlockFiles;
 
+/// How the name of a folder ends that is being written.
+pub(super) const UNFINISHED: &str = ".tmp";
+/// Numbers builds, so that none writes into another's folder.
+static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 /// Largest index that is read.
 const INDEX_SIZE_MAX: u64 = 64 << 30;
 
@@ -87,7 +92,9 @@ pub async fn build_into_memory(files: &BlockFiles) -> Result<BuiltSideIndex> {
 /// What reading the block's `index` or writing returns.
 pub async fn build_into_folder(files: &BlockFiles, folder: &Path) -> Result<u64> {
     let (place, folder) = (files.id().to_string(), folder.to_owned());
-    let (aside, target) = (folder.join(format!("{place}.tmp")), folder.join(&place));
+    // a name of its own: a build whose caller went away may still be writing
+    let attempt = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
+    let (aside, target) = (folder.join(format!("{place}.{attempt}{UNFINISHED}")), folder.join(&place));
     std::fs::create_dir_all(&aside).map_err(io(&aside))?;
     let index = match files.local_path() {
         Some(path) if path.join(INDEX_FILE).exists() => map_file(&path.join(INDEX_FILE))?,
@@ -121,7 +128,14 @@ pub async fn build_into_folder(files: &BlockFiles, folder: &Path) -> Result<u64>
         if target.exists() {
             std::fs::remove_dir_all(&target).map_err(io(&target))?;
         }
-        std::fs::rename(&aside, &target).map_err(io(&target))?;
+        if let Err(error) = std::fs::rename(&aside, &target) {
+            // another build of the same index was faster
+            let finished = target.join(CHECKSUM_FILE).exists();
+            std::fs::remove_dir_all(&aside).map_err(io(&aside))?;
+            if !finished {
+                return Err(Error::io(&target, error));
+            }
+        }
         Ok(size + checksums.len() as u64)
     })
     .await
