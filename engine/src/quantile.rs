@@ -20,7 +20,6 @@ use crate::error::Result;
 use crate::go_float::go_float;
 use crate::kernel::ScalarArg;
 use crate::operator::{operator_plumbing, plan_properties};
-use crate::scalar::ScalarInput;
 use crate::topk::{ParamAggregate, extremes, groups_of};
 use crate::vector::{VectorBuilder, vector_schema};
 

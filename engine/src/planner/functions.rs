@@ -7,9 +7,13 @@ use promql::tree::{Aggregate, AggregateOp, Call, Grid, Node, ValueType};
 
 use super::names::may_differ_in_name;
 use super::{Plan, Planner};
+use crate::count_values::CountValuesExec;
 use crate::error::{Error, Result};
+use crate::histogram_quantile::{HistogramFunction, HistogramQuantileExec};
 use crate::label_rewrite::LabelRewriteExec;
 use crate::map::{ElementFunction, MapExec};
+use crate::quantile::QuantileExec;
+use crate::sort_vector::{SortKey, SortVectorExec};
 use crate::topk::{ParamAggregate, TopkExec};
 use crate::unique_labels::EqualLabels;
 
@@ -53,7 +57,9 @@ impl Planner {
             .ok_or_else(|| Error::Internal(format!("{:?} without its parameter", aggregate.op)))?;
         let input = self.single(&aggregate.expr, grid)?;
         if aggregate.op == AggregateOp::CountValues {
-            return Err(Error::BadQuery("count_values is not supported yet".to_owned()));
+            let label = text(param)?.to_owned();
+            let plan = CountValuesExec::try_new(input, label, aggregate.grouping.clone(), grid.steps())?;
+            return Ok(Arc::new(plan));
         }
         let spec = ParamAggregate {
             op: aggregate.op,
@@ -64,19 +70,50 @@ impl Planner {
             span: aggregate.span,
         };
         match aggregate.op {
-            AggregateOp::Quantile => Err(Error::BadQuery("quantile is not supported yet".to_owned())),
+            AggregateOp::Quantile => Ok(Arc::new(QuantileExec::new(input, spec, grid.steps(), self.context()))),
             _ => Ok(Arc::new(TopkExec::try_new(input, spec, grid.steps(), self.context())?)),
         }
     }
 
-    pub(super) fn sort(&self, call: &Call, _grid: Grid) -> Result<Plan> {
-        Err(Error::BadQuery(format!("function {} is not supported yet", call.function.name())))
+    /// `sort` and its like: the order of an instant query's answer. A range query's is by labels whatever is asked.
+    pub(super) fn sort(&self, call: &Call, grid: Grid) -> Result<Plan> {
+        let [vector, labels @ ..] = call.args.as_slice() else {
+            return Err(Error::Internal("a sort without arguments".to_owned()));
+        };
+        if grid.steps() > 1 {
+            return self.node(vector, grid);
+        }
+        let names = labels.iter().map(|label| Ok(text(label)?.to_owned())).collect::<Result<Vec<_>>>()?;
+        let (key, descending) = match call.function {
+            Function::SortDesc => (SortKey::Value, true),
+            Function::SortByLabel => (SortKey::Labels(names), false),
+            Function::SortByLabelDesc => (SortKey::Labels(names), true),
+            _ => (SortKey::Value, false),
+        };
+        Ok(Arc::new(SortVectorExec::try_new(self.single(vector, grid)?, key, descending)?))
     }
+
+    /// Functions of classic and native histograms.
     pub(super) fn histogram(&self, call: &Call, grid: Grid) -> Result<Plan> {
-        self.sort(call, grid)
+        let span = |index: usize| call.arg_spans.get(index).copied().unwrap_or(call.span);
+        let wrong = || Error::Internal(format!("{} with other arguments than it takes", call.function.name()));
+        let (function, vector, scalars) = match (call.function, call.args.as_slice()) {
+            (Function::HistogramQuantile, [_, _]) => (HistogramFunction::Quantile(span(0)), 1, 0..1),
+            (Function::HistogramQuantiles, [_, label, quantiles @ ..]) => {
+                let spans = (2..2 + quantiles.len()).map(span).collect();
+                (HistogramFunction::Quantiles(text(label)?.to_owned(), spans), 0, 2..2 + quantiles.len())
+            }
+            (Function::HistogramFraction, [_, _, _]) => (HistogramFunction::Fraction, 2, 0..2),
+            _ => return Err(wrong()),
+        };
+        let args = call.args[scalars].iter().map(|arg| self.scalar(arg, grid)).collect::<Result<Vec<_>>>()?;
+        let input = self.single(&call.args[vector], grid)?;
+        let plan = HistogramQuantileExec::new(input, function, args, span(vector), grid, self.context());
+        Ok(self.unique_labels(Arc::new(plan), may_differ_in_name(&call.args[vector]), EqualLabels::Join, grid))
     }
-    pub(super) fn info(&self, call: &Call, grid: Grid) -> Result<Plan> {
-        self.sort(call, grid)
+
+    pub(super) fn info(&self, call: &Call, _grid: Grid) -> Result<Plan> {
+        Err(Error::BadQuery(format!("function {} is not supported yet", call.function.name())))
     }
 }
 
