@@ -161,6 +161,7 @@ pub struct QueryFlags {
 /// A part of PromQL that Prometheus may still change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "kebab-case")]
+#[expect(clippy::enum_variant_names, reason = "named as the features are")]
 pub enum Feature {
     /// Functions, `limitk` and `limit_ratio`.
     PromqlExperimentalFunctions,
@@ -185,7 +186,6 @@ pub struct LogFlags {
 
 /// Importance of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "named as the levels are")]
 pub enum LogLevel {
     Error,
     Warn,
@@ -195,7 +195,6 @@ pub enum LogLevel {
 
 /// Form of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "named as the forms are")]
 pub enum LogFormat {
     Logfmt,
     Json,

@@ -1,5 +1,7 @@
 //! The program as a process: what it says when it cannot start, and how it stops.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;

@@ -133,7 +133,6 @@ impl Api {
     }
 
     /// The routes.
-    #[must_use]
     pub fn router(self) -> Router {
         let (cors, http_metrics) = (self.settings.cors, self.metrics.clone());
         let api = Arc::new(self);

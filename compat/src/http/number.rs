@@ -35,7 +35,7 @@ pub fn push_float(out: &mut Vec<u8>, value: f64) {
 /// Lays out what Ryu wrote as `mantissa`e`exponent` the way Go would.
 fn push_scientific(out: &mut Vec<u8>, value: f64, mantissa: &str, exponent: i32) {
     let magnitude = value.abs();
-    if magnitude < 1e-6 || magnitude >= 1e21 {
+    if !(1e-6..1e21).contains(&magnitude) {
         out.extend_from_slice(mantissa.as_bytes());
         out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
         if exponent.abs() < 10 {

@@ -42,7 +42,7 @@ pub async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Respo
     let mut warnings = std::mem::take(&mut set.warnings);
     require_complete(partial_response, &warnings)?;
 
-    let mut keys = std::pin::pin!(merged_keys(set.parts));
+    let mut keys = std::pin::pin!(merged_keys(&set.parts));
     let mut data = vec![b'['];
     let mut shown = 0;
     while let Some(key) = keys.try_next().await? {

@@ -13,7 +13,7 @@ use storage::schema::SeriesColumns;
 use storage::store::{KeyRange, SeriesPart, SeriesStream};
 
 /// The distinct label keys of all `parts`, ascending.
-pub fn merged_keys(parts: Vec<Arc<dyn SeriesPart>>) -> impl Stream<Item = storage::Result<String>> {
+pub fn merged_keys(parts: &[Arc<dyn SeriesPart>]) -> impl Stream<Item = storage::Result<String>> + use<> {
     let cursors = parts.iter().map(|part| Cursor::new(part.stream(KeyRange::ALL))).collect();
     let merge = Merge { cursors, heap: BinaryHeap::new(), started: false, last: None };
     stream::try_unfold(merge, |mut merge| async move { Ok(merge.next().await?.map(|key| (key, merge))) })

@@ -54,7 +54,7 @@ pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Respons
         parts.extend(select(&api, matchers, interval, &Arc::from([]), None).await?.parts);
     }
     let mut counts = Counts::default();
-    let mut keys = std::pin::pin!(merged_keys(parts));
+    let mut keys = std::pin::pin!(merged_keys(&parts));
     while let Some(key) = keys.try_next().await? {
         counts.add(&key);
     }
