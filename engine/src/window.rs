@@ -50,6 +50,8 @@ pub enum WindowFunction {
     Select,
     /// The time of the last sample in seconds: `timestamp()` of a selector.
     Timestamp,
+    /// Of a float the time in seconds, of a histogram the histogram: what [`InfoExec`](crate::InfoExec) looks at.
+    SampleTimes,
     /// A range function.
     Range(Arc<dyn RangeKernel>),
 }

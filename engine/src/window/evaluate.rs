@@ -40,6 +40,7 @@ impl Evaluator {
         match &self.spec.function {
             WindowFunction::Select => select(samples, &self.spec.windows, &mut row),
             WindowFunction::Timestamp => timestamps(samples, &self.spec.windows, &mut row),
+            WindowFunction::SampleTimes => float_times(samples, &self.spec.windows, &mut row),
             WindowFunction::Range(kernel) => {
                 let kernel = Arc::clone(kernel);
                 self.run_kernel(kernel.as_ref(), key, samples, &mut row)?;
@@ -79,9 +80,21 @@ fn select(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
 }
 
 /// The time of the last sample of each window in seconds, unless it is a staleness marker.
-#[expect(clippy::cast_precision_loss, reason = "PromQL's times are floats")]
 fn timestamps(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
-    last_of_each(samples, windows, |step, index| row.set(step, samples.timestamps[index] as f64 / 1000.0));
+    last_of_each(samples, windows, |step, index| row.set(step, seconds(samples.timestamps[index])));
+}
+
+/// As [`timestamps`] for floats, as [`select`] for histograms.
+fn float_times(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
+    last_of_each(samples, windows, |step, index| match samples.histogram(index) {
+        Some(histogram) => row.set_histogram(step, FloatHistogram::clone(histogram)),
+        None => row.set(step, seconds(samples.timestamps[index])),
+    });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "PromQL's times are floats")]
+fn seconds(time: Timestamp) -> f64 {
+    time as f64 / 1000.0
 }
 
 /// Calls `found` with the step and the index of its window's last sample, where there is one that is not stale.
