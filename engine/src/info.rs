@@ -102,7 +102,7 @@ impl ExecutionPlan for InfoExec {
                 CollectedRows::collect(&info, context, "InfoExec")
             )?;
             let _timer = compute.timer();
-            let enriched = Enriched::try_new(base, info, &selector, steps)?;
+            let enriched = Enriched::try_new(base, &info, &selector, steps)?;
             Ok(row_batches(steps, enriched.len(), move |row, builder| enriched.write(row, builder)))
         };
         Ok(computed_batches(self.schema(), metrics, rows))

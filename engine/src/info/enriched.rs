@@ -36,19 +36,19 @@ pub(super) struct Enriched {
 }
 
 impl Enriched {
-    /// Finds the labels of every base row. `info` is not needed any more after that.
+    /// Finds the labels of every base row.
     ///
     /// # Errors
     /// Prometheus's texts where info series contradict each other.
     pub(super) fn try_new(
         base: CollectedRows,
-        info: CollectedRows,
+        info: &CollectedRows,
         selector: &InfoSelector,
         steps: usize,
     ) -> Result<Self> {
         let is_plain: Vec<bool> = (0..base.len()).map(|row| !is_info_series(base.labels(row), selector)).collect();
         let plain: Vec<usize> = (0..base.len()).filter(|&row| is_plain[row]).collect();
-        let (sources, info_labels) = Sources::try_new(&base, &plain, &info, selector, steps)?;
+        let (sources, info_labels) = Sources::try_new(&base, &plain, info, selector, steps)?;
         let mut outputs = Outputs::default();
         let mut key = String::new();
         let all = Run { steps: 0..steps, labels: None };
