@@ -167,6 +167,7 @@ mod tests {
     use promql::tree::{AggregateOp, Grouping, Span};
 
     use super::*;
+    use crate::scalar::ScalarInput;
     use crate::testing::{check, check_faults, context, source};
 
     const ROWS: &str = "a{g=\"1\", x=\"1\"} 1 5\na{g=\"1\", x=\"2\"} 3 _\na{g=\"2\"} NaN _\na{g=\"2\", x=\"1\"} 9 _";
