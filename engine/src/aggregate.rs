@@ -79,3 +79,6 @@ pub fn aggregate_plan(
     };
     Ok(Arc::new(UnpackExec::new(grouped, steps)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,3 +103,72 @@ async fn forward(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::testing::{End, SourceExec, batches, run, source};
+    use crate::vector::vector_schema;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    /// Three partitions of `batches_each` batches of one row, the rows numbered through.
+    fn partitions(batches_each: usize) -> Vec<Vec<RecordBatch>> {
+        let row = |number: usize| batches(1, &format!("m{{n=\"{number}\"}} {number}")).remove(0);
+        (0..3).map(|p| (0..batches_each).map(|b| row(p * batches_each + b)).collect()).collect()
+    }
+
+    fn joined(source: SourceExec) -> Arc<dyn ExecutionPlan> {
+        ConcatExec::wrap(Arc::new(source))
+    }
+
+    #[test]
+    fn partitions_come_in_their_order() {
+        for batches_each in [0, 1, 3 * QUEUE_BATCHES_MAX] {
+            let plan = joined(SourceExec::of(vector_schema(1), partitions(batches_each), End::Done));
+            let expected: Vec<String> = (0..3 * batches_each).map(|n| format!("m{{n=\"{n}\"}} {n}")).collect();
+            assert_eq!(runtime().block_on(run(&plan)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn one_partition_is_not_wrapped() {
+        assert_eq!(ConcatExec::wrap(source(1, "m 1")).name(), "SourceExec");
+        assert_eq!(joined(SourceExec::of(vector_schema(1), partitions(1), End::Done)).name(), "ConcatExec");
+    }
+
+    #[test]
+    fn an_error_comes_after_the_batches_before_it() {
+        let plan = joined(SourceExec::of(vector_schema(1), partitions(2), End::Error));
+        runtime().block_on(async {
+            let mut stream = plan.execute(0, Arc::new(TaskContext::default())).unwrap();
+            assert!(stream.next().await.unwrap().is_ok());
+            assert!(stream.next().await.unwrap().is_ok());
+            let error = Error::from(stream.next().await.unwrap().unwrap_err());
+            assert!(matches!(&error, Error::Execution(text) if text == "the input failed"), "{error:?}");
+        });
+    }
+
+    #[test]
+    fn a_drop_cancels_all_partitions() {
+        let hanging = SourceExec::of(vector_schema(1), partitions(1), End::Never);
+        let alive = hanging.alive();
+        let plan = joined(hanging);
+        let held = alive.strong_count();
+        runtime().block_on(async {
+            let mut stream = plan.execute(0, Arc::new(TaskContext::default())).unwrap();
+            assert!(stream.next().await.unwrap().is_ok());
+            while alive.strong_count() < held + 3 {
+                tokio::task::yield_now().await;
+            }
+            drop(stream);
+            while alive.strong_count() > held {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}

@@ -148,3 +148,92 @@ impl Budget for PoolBudget {
         self.0.shrink(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(process: &Arc<ProcessPool>) -> (Arc<QueryPool>, MemoryReservation) {
+        let query = Arc::new(QueryPool::new(Arc::clone(process)));
+        let pool: Arc<dyn MemoryPool> = Arc::clone(&query) as Arc<dyn MemoryPool>;
+        let reservation = MemoryConsumer::new("test operator").register(&pool);
+        (query, reservation)
+    }
+
+    fn limit(query: &QueryPool) -> usize {
+        match query.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => panic!("a query's memory is finite"),
+        }
+    }
+
+    #[test]
+    fn shares() {
+        let process = ProcessPool::new(1200);
+        let (first, first_memory) = query(&process);
+        assert_eq!(limit(&first), 900);
+        first_memory.try_grow(900).unwrap();
+        assert!(first_memory.try_grow(1).is_err());
+
+        // what the first holds beyond its half stays with it, but it gets no more
+        let (second, second_memory) = query(&process);
+        assert_eq!((limit(&first), limit(&second)), (600, 600));
+        assert!(second_memory.try_grow(301).is_err(), "the process has only 300 left");
+        second_memory.try_grow(300).unwrap();
+        assert_eq!(process.used_bytes(), 1200);
+        first_memory.shrink(500);
+        assert!(first_memory.try_grow(201).is_err());
+        first_memory.try_grow(200).unwrap();
+        assert!(second_memory.try_grow(301).is_err());
+        second_memory.try_grow(300).unwrap();
+
+        let third = query(&process);
+        assert_eq!(limit(&third.0), 400);
+        drop(third);
+        drop((second_memory, second));
+        assert_eq!((process.used_bytes(), limit(&first)), (600, 900));
+        assert_eq!(first.peak_bytes(), 900);
+        drop((first_memory, first));
+        assert_eq!(process.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_drop_gives_everything_back() {
+        let process = ProcessPool::new(1000);
+        let (query, memory) = query(&process);
+        memory.try_grow(100).unwrap();
+        // memory that a leaked reservation holds comes back with the pool
+        query.grow(&memory, 50);
+        assert_eq!((process.used_bytes(), query.reserved()), (150, 150));
+        drop(memory);
+        assert_eq!((process.used_bytes(), query.reserved()), (50, 50));
+        drop(query);
+        assert_eq!(process.used_bytes(), 0);
+    }
+
+    #[test]
+    fn the_error_says_who_asked_and_what_there_is() {
+        let process = ProcessPool::new(1000);
+        let (_query, memory) = query(&process);
+        memory.try_grow(10).unwrap();
+        let error = crate::Error::from(memory.try_grow(1000).unwrap_err());
+        assert!(matches!(error, crate::Error::Limit(_)), "{error:?}");
+        let text = "the query needs more memory than it may use: test operator asks for 1000 bytes more; the query holds \
+                    10 of its share of 750, all queries 10 of --query.max-memory 1000";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn a_budget_reserves_from_the_pool() {
+        let process = ProcessPool::new(1000);
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(Arc::clone(&process)));
+        let budget = PoolBudget::new(&pool, "series selection");
+        budget.try_grow(700).unwrap();
+        let BudgetExceeded(text) = budget.try_grow(100).unwrap_err();
+        assert!(text.contains("series selection asks for 100 bytes more"), "{text}");
+        budget.shrink(600);
+        assert_eq!(process.used_bytes(), 100);
+        drop(budget);
+        assert_eq!(process.used_bytes(), 0);
+    }
+}

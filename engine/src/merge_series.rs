@@ -81,7 +81,7 @@ impl ExecutionPlan for MergeSeriesExec {
 
 #[derive(Default)]
 struct MergeWorker {
-    /// The batch that was taken last, with the carried rows before its own.
+    /// What is left of the batch that was taken last.
     batch: Option<RecordBatch>,
     /// The rows of the last series so far, which may go on in the next batch.
     carried: Option<RecordBatch>,
@@ -89,22 +89,33 @@ struct MergeWorker {
 
 impl Worker for MergeWorker {
     fn load(&mut self, batch: RecordBatch) -> Result<()> {
-        let batch = match self.carried.take() {
-            Some(carried) => concat_batches(&series_schema(), [&carried, &batch]).map_err(arrow_error)?,
-            None => batch,
-        };
         self.batch = (batch.num_rows() > 0).then_some(batch);
         Ok(())
     }
 
+    /// The carried series is put out as a batch of its own. Joined to the rows after it, it would hand them its
+    /// buffers, those the next carried series, and no buffer would be free before the end of the input.
     fn advance(&mut self, ended: bool) -> Result<Option<RecordBatch>> {
         let Some(batch) = self.batch.take() else {
             return if ended { self.carried.take().map(|last| merge_rows(&last)).transpose() } else { Ok(None) };
         };
         let labels = SeriesColumns::try_new(&batch)?.labels;
+        if let Some(mut carried) = self.carried.take() {
+            let key = SeriesColumns::try_new(&carried)?.labels;
+            let more = (0..labels.len()).take_while(|&row| labels.value(row) == key.value(0)).count();
+            if more > 0 {
+                carried = concat_batches(&series_schema(), [&carried, &batch.slice(0, more)]).map_err(arrow_error)?;
+            }
+            if more == labels.len() {
+                self.carried = Some(carried);
+                return Ok(None);
+            }
+            self.batch = Some(batch.slice(more, labels.len() - more));
+            return merge_rows(&carried).map(Some);
+        }
         let last = labels.value(labels.len() - 1);
         let open = (0..labels.len()).rev().take_while(|&row| labels.value(row) == last).count();
-        let complete = batch.num_rows() - open;
+        let complete = labels.len() - open;
         self.carried = Some(batch.slice(complete, open));
         if complete == 0 { Ok(None) } else { merge_rows(&batch.slice(0, complete)).map(Some) }
     }
@@ -154,6 +165,10 @@ fn chunk_order(columns: &SeriesColumns, firsts: &[u32]) -> Option<Vec<u32>> {
     Some(order)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn arrow_error(error: arrow::error::ArrowError) -> Error {
     Error::Internal(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -392,3 +392,6 @@ fn first_rows(batches: Vec<RecordBatch>, limit: usize) -> (Vec<RecordBatch>, boo
     }
     (kept, total > limit)
 }
+
+#[cfg(test)]
+mod tests;

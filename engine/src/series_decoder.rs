@@ -1,6 +1,7 @@
 //! Chunks of one series to samples: decoded once, into memory that is reused from series to series.
 //!
-//! 1. Chunks that no window touches are left alone; samples outside the interval are dropped while decoding.
+//! 1. Chunks that no window touches are left alone, unless there are replicas, of which the one that was last counts;
+//!    samples outside the interval are dropped while decoding.
 //! 2. Chunks of one replica that overlap (head against block, out-of-order blocks) merge sample by sample; of two
 //!    samples at one instant the first chunk's counts.
 //! 3. Replicas are deduplicated by [`merge_replicas`].
@@ -45,7 +46,10 @@ impl SeriesDecoder {
         self.samples.clear();
         let mut chunks = std::mem::take(&mut self.chunks);
         chunks.clear();
-        chunks.extend(columns.chunk_range(row).filter(|&chunk| self.wants(columns, chunk)));
+        let first = columns.chunk_range(row).start;
+        // deduplication remembers what it saw last, so with replicas every chunk of the interval has a say
+        let skip = columns.chunk_range(row).all(|c| columns.replica.value(c) == columns.replica.value(first));
+        chunks.extend(columns.chunk_range(row).filter(|&chunk| self.wants(columns, chunk, skip)));
         let (mut replica, mut maxt): (Option<u32>, Timestamp) = (None, Timestamp::MIN);
         let mut in_order = true;
         for &chunk in &chunks {
@@ -64,16 +68,17 @@ impl SeriesDecoder {
         Ok(&self.samples)
     }
 
-    /// Whether a window touches the chunk.
-    fn wants(&self, columns: &SeriesColumns, chunk: usize) -> bool {
+    /// Whether the interval, and where `skip` is set a window, touches the chunk.
+    fn wants(&self, columns: &SeriesColumns, chunk: usize, skip: bool) -> bool {
         let (mint, maxt) = (columns.mint.value(chunk), columns.maxt.value(chunk));
         if !self.interval.overlaps(TimeInterval::new(mint, maxt)) {
             return false;
         }
-        let Some(windows) = &self.gaps else { return true };
+        let Some(windows) = self.gaps.as_ref().filter(|_| skip) else { return true };
         // the first window that ends at or after the chunk's start decides
-        let ahead = (mint - windows.end(0)).max(0);
-        let step = usize::try_from((ahead + windows.grid.step_ms - 1) / windows.grid.step_ms).unwrap_or(usize::MAX);
+        let ahead = mint.saturating_sub(windows.end(0)).max(0);
+        let step_ms = windows.grid.step_ms;
+        let step = usize::try_from(ahead.saturating_add(step_ms - 1) / step_ms).unwrap_or(usize::MAX);
         step < windows.steps() && windows.start(step) < maxt
     }
 }
@@ -159,3 +164,6 @@ fn merge_overlapping(first: &SampleBuffer, second: &SampleBuffer) -> SampleBuffe
     }
     merged
 }
+
+#[cfg(test)]
+mod tests;

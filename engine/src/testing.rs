@@ -3,10 +3,14 @@
 //! A line is a series: `name{label="value"} 1 2 _ NaN`, one token a step. `_` is no sample and `h:4:10` a histogram of 4
 //! observations with sum 10.
 
+pub(crate) mod series;
+
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
@@ -94,16 +98,20 @@ pub(crate) fn batches(steps: usize, text: &str) -> Vec<RecordBatch> {
 
 /// How a source ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
+    /// As sources do.
     Done,
+    /// With "the input failed".
     Error,
+    /// It waits for ever.
     Never,
 }
 
 /// A plan that puts out given batches.
 #[derive(Debug)]
 pub(crate) struct SourceExec {
-    batches: Vec<RecordBatch>,
+    /// The batches of each partition.
+    partitions: Vec<Vec<RecordBatch>>,
     end: End,
     /// Counted up for as long as a stream of this source lives.
     alive: Arc<()>,
@@ -113,19 +121,24 @@ pub(crate) struct SourceExec {
 
 impl SourceExec {
     fn new(steps: usize, text: &str, end: End) -> Self {
-        Self {
-            batches: batches(steps, text),
-            end,
-            alive: Arc::new(()),
-            properties: plan_properties(vector_schema(steps), 1),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }
+        Self::of(vector_schema(steps), vec![batches(steps, text)], end)
+    }
+
+    /// A source of these batches in each partition; all partitions end alike.
+    pub(crate) fn of(schema: SchemaRef, partitions: Vec<Vec<RecordBatch>>, end: End) -> Self {
+        let properties = plan_properties(schema, partitions.len());
+        Self { partitions, end, alive: Arc::new(()), properties, metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// Counts the source and its streams that have not ended.
+    pub(crate) fn alive(&self) -> Weak<()> {
+        Arc::downgrade(&self.alive)
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the plumbing of operators wants a result")]
     fn with_inputs(&self, _inputs: Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self> {
         Ok(Self {
-            batches: self.batches.clone(),
+            partitions: self.partitions.clone(),
             end: self.end,
             alive: Arc::clone(&self.alive),
             properties: Arc::clone(&self.properties),
@@ -153,7 +166,7 @@ impl ExecutionPlan for SourceExec {
         _context: Arc<TaskContext>,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let alive = Arc::clone(&self.alive);
-        let batches = stream::iter(self.batches.clone()).map(Ok);
+        let batches = stream::iter(self.partitions[partition].clone()).map(Ok);
         let end = self.end;
         let tail = stream::iter((end != End::Done).then_some(alive)).then(move |alive| async move {
             let _alive = alive;
@@ -177,7 +190,8 @@ pub(crate) async fn run(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<String>> {
     run_in(plan, Arc::new(TaskContext::default())).await
 }
 
-async fn run_in(plan: &Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<Vec<String>> {
+/// As [`run`], in a context of its own.
+pub(crate) async fn run_in(plan: &Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<Vec<String>> {
     assert_eq!(partition_count(plan), 1);
     let batches: Vec<RecordBatch> = plan.execute(0, context)?.try_collect().await?;
     let mut lines = Vec::new();
@@ -208,6 +222,7 @@ fn line(key: &str, columns: &VectorColumns, row: usize) -> String {
 
 /// Runs a plan and compares the rows in their order.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "tests build the plan in the call")]
 pub(crate) fn check(plan: Arc<dyn ExecutionPlan>, expected: &str) {
     let lines = futures::executor::block_on(run(&plan)).unwrap();
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -216,6 +231,7 @@ pub(crate) fn check(plan: Arc<dyn ExecutionPlan>, expected: &str) {
 
 /// Runs a plan that must fail, and compares the error's text.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "tests build the plan in the call")]
 pub(crate) fn check_error(plan: Arc<dyn ExecutionPlan>, expected: &str) {
     let error = futures::executor::block_on(run(&plan)).unwrap_err();
     assert!(matches!(error, Error::Execution(_)), "{error:?}");
@@ -237,14 +253,22 @@ pub(crate) fn check_faults(
     let error = futures::executor::block_on(run_in(&operator(source(steps, text)), tight)).unwrap_err();
     assert!(matches!(error, Error::Limit(_)), "{error:?}");
 
-    let hanging = SourceExec::new(steps, text, End::Never);
-    let alive = Arc::downgrade(&hanging.alive);
+    check_cancel(SourceExec::new(steps, text, End::Never), operator);
+}
+
+/// Checks that an operator lets go of an input that never ends when it is dropped while it waits. Before, it puts out
+/// what it can.
+#[track_caller]
+pub(crate) fn check_cancel(hanging: SourceExec, operator: impl Fn(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>) {
+    let alive = hanging.alive();
     let plan = operator(Arc::new(hanging));
     let held = alive.strong_count();
     let mut stream = plan.execute(0, Arc::new(TaskContext::default())).unwrap();
     let waker = futures::task::noop_waker();
     let mut poll = std::task::Context::from_waker(&waker);
-    assert!(stream.poll_next_unpin(&mut poll).is_pending());
+    while let Poll::Ready(batch) = stream.poll_next_unpin(&mut poll) {
+        assert!(batch.is_some_and(|batch| batch.is_ok()), "the operator ends before its input");
+    }
     assert!(alive.strong_count() > held, "the input does not run");
     drop(stream);
     assert_eq!(alive.strong_count(), held, "the input outlives its reader");

@@ -70,3 +70,6 @@ pub fn rows_per_batch(steps: usize) -> usize {
     const BATCH_BYTES: usize = 1 << 20;
     (BATCH_BYTES / (8 * steps.max(1))).clamp(1, 4096)
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,3 +199,6 @@ impl Worker for WindowWorker {
         if ended && !self.builder.is_empty() { self.builder.finish().map(Some) } else { Ok(None) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,8 @@ pub(super) struct VectorAccumulator {
 impl VectorAccumulator {
     pub(super) fn new(op: FloatOp, steps: usize, annotations: Arc<AnnotationSink>, position: String) -> Self {
         let floats = FloatState::new(op, steps);
-        Self { op, steps, floats, histograms: HistogramState::default(), annotations, position }
+        let histograms = HistogramState::new(op == FloatOp::Avg);
+        Self { op, steps, floats, histograms, annotations, position }
     }
 
     fn add_rows(&mut self, values: &[ArrayRef], groups: &[usize]) -> Result<()> {
@@ -47,7 +48,8 @@ impl VectorAccumulator {
             self.floats.add_row(group, &row);
             for (step, histogram) in row.histograms {
                 if self.op.takes_histograms() {
-                    self.histograms.add(group, *step, histogram);
+                    let after_float = self.floats.is_present(group, *step as usize);
+                    self.histograms.add(group, *step, histogram, after_float);
                 } else if self.op.counts_histograms() {
                     self.floats.count(group, *step as usize);
                 }
@@ -70,12 +72,14 @@ impl VectorAccumulator {
         for (row, &group) in groups.iter().enumerate() {
             let slots = row * self.steps..(row + 1) * self.steps;
             let slices: Vec<&[f64]> = planes.iter().map(|plane| &plane[slots.clone()]).collect();
-            self.floats.merge_row(group, &slices);
             let ends = &histograms.value_offsets()[row..=row + 1];
             for entry in ends[0]..ends[1] {
                 let entry = usize::try_from(entry).unwrap_or(0);
-                self.histograms.merge(group, steps.value(entry), HistogramSlot::decode(bytes.value(entry))?);
+                let (step, slot) = (steps.value(entry), HistogramSlot::decode(bytes.value(entry))?);
+                // before the floats of the same partition, whose order against its histograms the slot knows
+                self.histograms.merge(group, step, slot, self.floats.is_present(group, step as usize));
             }
+            self.floats.merge_row(group, &slices);
         }
         Ok(())
     }
@@ -103,17 +107,17 @@ impl VectorAccumulator {
             }
             for (step, slot) in self.histograms.of_group(group) {
                 let at = first + step as usize;
+                let these = slot.notes();
+                notes.incompatible |= these.incompatible;
+                notes.bounds_reconciled |= these.bounds_reconciled;
                 if valid.get_bit(at) {
                     // floats and histograms do not add up
-                    mixed = true;
+                    mixed |= slot.is_mixed();
                     valid.set_bit(at, false);
                     values[at] = 0.0;
                     continue;
                 }
-                let these = slot.notes();
-                notes.incompatible |= these.incompatible;
-                notes.reset_collision |= these.reset_collision;
-                notes.bounds_reconciled |= these.bounds_reconciled;
+                notes.reset_collision |= these.reset_collision && !these.incompatible;
                 if let Some(histogram) = slot.result(mean) {
                     histograms.push(step, |bytes| encode_histogram(&histogram, bytes));
                 }
@@ -279,6 +283,7 @@ fn wrong(what: &str) -> Error {
     Error::Internal(format!("an aggregation whose {what} are of another type"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn arrow_error(error: arrow::error::ArrowError) -> Error {
     Error::Internal(error.to_string())
 }

@@ -1,8 +1,11 @@
 //! The state of `sum` and `avg` over native histograms: sparse, since most groups have none.
+//!
+//! Sums are compensated. An average is the sum by the number, or, from where the sum would overflow, a running mean: as
+//! for floats.
 
 use std::collections::BTreeMap;
 
-use storage::model::{CounterResetHint, FloatHistogram};
+use storage::model::{CounterResetHint, FloatHistogram, HistogramError};
 
 use crate::error::{Error, Result};
 use crate::vector::{decode_histogram, encode_histogram};
@@ -11,10 +14,15 @@ use crate::vector::{decode_histogram, encode_histogram};
 #[derive(Debug, Clone, Default)]
 pub(super) struct HistogramSlot {
     count: f64,
+    /// The sum, or the mean where it is `running`; none where a float came first, which spoils the group anyway.
     sum: Option<FloatHistogram>,
     compensation: Option<FloatHistogram>,
-    /// A histogram with exponential buckets met one with custom ones: there is no result.
+    /// The sum of an average would have overflowed, so that from there on it is the mean that is kept.
+    running: bool,
+    /// A histogram with exponential buckets met one with custom ones: there is no result, and what comes later is ignored.
     incompatible: bool,
+    /// A histogram came after a float, before histograms were found incompatible.
+    after_float: bool,
     reset_seen: bool,
     no_reset_seen: bool,
     bounds_reconciled: bool,
@@ -29,52 +37,118 @@ pub(super) struct HistogramNotes {
 }
 
 impl HistogramSlot {
-    fn add(&mut self, histogram: &FloatHistogram) {
-        self.count += 1.0;
+    /// Adds a histogram to a sum, or to a `mean`. `after_float` says that the group has a float at the step.
+    fn add(&mut self, histogram: &FloatHistogram, mean: bool, after_float: bool) {
+        if self.incompatible {
+            return;
+        }
+        self.after_float |= after_float;
+        if self.sum.is_none() && after_float {
+            return;
+        }
         match histogram.counter_reset_hint {
             CounterResetHint::CounterReset => self.reset_seen = true,
             CounterResetHint::NotCounterReset => self.no_reset_seen = true,
             CounterResetHint::Unknown | CounterResetHint::Gauge => {}
         }
-        match &mut self.sum {
-            None => self.sum = Some(histogram.clone()),
-            Some(_) if self.incompatible => {}
-            Some(sum) => match sum.kahan_add(histogram, &mut self.compensation) {
-                Ok(combined) => self.bounds_reconciled |= combined.bounds_reconciled,
-                Err(_) => self.incompatible = true,
-            },
-        }
+        let combined = match &mut self.sum {
+            None => {
+                self.sum = Some(histogram.clone());
+                self.count = 1.0;
+                return;
+            }
+            Some(sum) if !mean => sum.kahan_add(histogram, &mut self.compensation).map(|c| c.bounds_reconciled),
+            Some(_) => self.join_mean(histogram.clone(), None, 1.0, false),
+        };
+        self.count += 1.0;
+        self.note(&combined);
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Joins the state of a later partition. `after_float` says that the group has a float at the step in an earlier one.
+    fn merge(&mut self, other: Self, mean: bool, after_float: bool) {
+        if self.incompatible {
+            return;
+        }
+        self.after_float |= other.after_float || after_float;
+        if self.sum.is_none() && after_float {
+            return;
+        }
         self.reset_seen |= other.reset_seen;
         self.no_reset_seen |= other.no_reset_seen;
-        self.incompatible |= other.incompatible;
         self.bounds_reconciled |= other.bounds_reconciled;
-        let count = self.count + other.count;
-        for histogram in other.sum.iter().chain(&other.compensation) {
-            self.add(histogram);
+        self.incompatible = other.incompatible;
+        let Some(theirs) = other.sum else { return };
+        let combined = match &mut self.sum {
+            None => {
+                self.sum = Some(theirs);
+                self.compensation = other.compensation;
+                self.running = other.running;
+                self.count = other.count;
+                return;
+            }
+            Some(_) if mean => self.join_mean(theirs, other.compensation, other.count, other.running),
+            Some(sum) => add_all(sum, &mut self.compensation, &theirs, other.compensation.as_ref()),
+        };
+        self.count += other.count;
+        self.note(&combined);
+    }
+
+    /// Joins the sum of `count` histograms, or their mean where that is `running`, to the one here. Whether bounds
+    /// were reconciled.
+    fn join_mean(
+        &mut self,
+        mut theirs: FloatHistogram,
+        mut their_compensation: Option<FloatHistogram>,
+        count: f64,
+        running: bool,
+    ) -> Result<bool, HistogramError> {
+        let Some(ours) = &mut self.sum else { return Ok(false) };
+        let mut reconciled = false;
+        if !self.running && !running {
+            let (mut sum, mut compensation) = (ours.clone(), self.compensation.clone());
+            reconciled = add_all(&mut sum, &mut compensation, &theirs, their_compensation.as_ref())?;
+            if !sum.has_overflow() {
+                *ours = sum;
+                self.compensation = compensation;
+                return Ok(reconciled);
+            }
         }
-        self.count = count;
+        if !self.running {
+            self.running = true;
+            scale(ours, &mut self.compensation, |histogram| histogram.div(self.count));
+        }
+        let total = self.count + count;
+        scale(ours, &mut self.compensation, |histogram| histogram.mul(self.count / total));
+        let divisor = if running { total / count } else { total };
+        scale(&mut theirs, &mut their_compensation, |histogram| histogram.div(divisor));
+        Ok(add_all(ours, &mut self.compensation, &theirs, their_compensation.as_ref())? | reconciled)
+    }
+
+    fn note(&mut self, combined: &Result<bool, HistogramError>) {
+        match combined {
+            Ok(reconciled) => self.bounds_reconciled |= *reconciled,
+            Err(_) => self.incompatible = true,
+        }
     }
 
     /// The sum, or the mean; none where histograms did not fit together.
     pub(super) fn result(&self, mean: bool) -> Option<FloatHistogram> {
         let mut result = self.sum.clone().filter(|_| !self.incompatible)?;
-        let divisor = if mean { self.count } else { 1.0 };
-        if mean {
-            result.div(divisor);
+        let mut compensation = self.compensation.clone();
+        if mean && !self.running {
+            scale(&mut result, &mut compensation, |histogram| histogram.div(self.count));
         }
-        if let Some(compensation) = &self.compensation {
-            let mut compensation = compensation.clone();
-            if mean {
-                compensation.div(divisor);
-            }
+        if let Some(compensation) = &compensation {
             // the compensation was collected in the layout of the sum
-            result.add(&compensation).ok()?;
+            result.add(compensation).ok()?;
         }
         result.compact(0);
         Some(result)
+    }
+
+    /// Whether the group is known to mix floats and histograms, given that it has a float at the step.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.after_float || !self.incompatible
     }
 
     pub(super) fn notes(&self) -> HistogramNotes {
@@ -90,7 +164,9 @@ impl HistogramSlot {
         let flags = u8::from(self.incompatible)
             | u8::from(self.reset_seen) << 1
             | u8::from(self.no_reset_seen) << 2
-            | u8::from(self.bounds_reconciled) << 3;
+            | u8::from(self.bounds_reconciled) << 3
+            | u8::from(self.running) << 4
+            | u8::from(self.after_float) << 5;
         out.push(flags);
         out.extend_from_slice(&self.count.to_le_bytes());
         let mut sum = Vec::new();
@@ -120,6 +196,8 @@ impl HistogramSlot {
             reset_seen: flags & 2 != 0,
             no_reset_seen: flags & 4 != 0,
             bounds_reconciled: flags & 8 != 0,
+            running: flags & 16 != 0,
+            after_float: flags & 32 != 0,
         })
     }
 
@@ -128,20 +206,48 @@ impl HistogramSlot {
     }
 }
 
+/// Adds a compensated sum to another. Whether bounds were reconciled.
+fn add_all(
+    sum: &mut FloatHistogram,
+    compensation: &mut Option<FloatHistogram>,
+    other: &FloatHistogram,
+    other_compensation: Option<&FloatHistogram>,
+) -> Result<bool, HistogramError> {
+    let mut reconciled = false;
+    for histogram in std::iter::once(other).chain(other_compensation) {
+        reconciled |= sum.kahan_add(histogram, compensation)?.bounds_reconciled;
+    }
+    Ok(reconciled)
+}
+
+fn scale(sum: &mut FloatHistogram, compensation: &mut Option<FloatHistogram>, change: impl Fn(&mut FloatHistogram)) {
+    std::iter::once(sum).chain(compensation).for_each(change);
+}
+
 /// The histograms of all groups that have any, by group and step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HistogramState {
+    /// Whether the result is the mean rather than the sum.
+    mean: bool,
     slots: BTreeMap<(usize, u32), HistogramSlot>,
     bytes: usize,
 }
 
 impl HistogramState {
-    pub(super) fn add(&mut self, group: usize, step: u32, histogram: &FloatHistogram) {
-        self.change(group, step, |slot| slot.add(histogram));
+    pub(super) fn new(mean: bool) -> Self {
+        Self { mean, slots: BTreeMap::new(), bytes: 0 }
     }
 
-    pub(super) fn merge(&mut self, group: usize, step: u32, other: HistogramSlot) {
-        self.change(group, step, |slot| slot.merge(other));
+    /// Adds a histogram; `after_float` says that the group has a float at the step.
+    pub(super) fn add(&mut self, group: usize, step: u32, histogram: &FloatHistogram, after_float: bool) {
+        let mean = self.mean;
+        self.change(group, step, |slot| slot.add(histogram, mean, after_float));
+    }
+
+    /// Joins the state of a later partition; `after_float` says that the group has a float at the step before it.
+    pub(super) fn merge(&mut self, group: usize, step: u32, other: HistogramSlot, after_float: bool) {
+        let mean = self.mean;
+        self.change(group, step, |slot| slot.merge(other, mean, after_float));
     }
 
     fn change(&mut self, group: usize, step: u32, change: impl FnOnce(&mut HistogramSlot)) {
