@@ -6,6 +6,7 @@ pub mod binary;
 mod calendar;
 mod histogram;
 mod instant;
+mod logarithm;
 
 pub use histogram::{NativeFraction, NativeQuantile, histogram_avg, histogram_stddev, histogram_stdvar};
 pub use instant::{InstantFunction, instant_function};

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use promql::Function;
 
 use super::calendar::Moment;
-use super::{max_of, min_of};
+use super::{logarithm, max_of, min_of};
 use crate::kernel::ScalarArg;
 use crate::vector::{Row, RowView};
 
@@ -46,9 +46,9 @@ fn unary(function: Function) -> Option<fn(f64) -> f64> {
         Function::Ceil => f64::ceil,
         Function::Floor => f64::floor,
         Function::Exp => f64::exp,
-        Function::Ln => f64::ln,
-        Function::Log2 => f64::log2,
-        Function::Log10 => f64::log10,
+        Function::Ln => logarithm::ln,
+        Function::Log2 => logarithm::log2,
+        Function::Log10 => logarithm::log10,
         Function::Sqrt => f64::sqrt,
         Function::Sgn => |v| {
             if v < 0.0 {
@@ -68,8 +68,8 @@ fn unary(function: Function) -> Option<fn(f64) -> f64> {
         Function::Sinh => f64::sinh,
         Function::Cosh => f64::cosh,
         Function::Tanh => f64::tanh,
-        Function::Asinh => f64::asinh,
-        Function::Acosh => acosh,
+        Function::Asinh => logarithm::asinh,
+        Function::Acosh => logarithm::acosh,
         Function::Atanh => f64::atanh,
         Function::Deg => |v| v * 180.0 / PI,
         Function::Rad => |v| v * PI / 180.0,
@@ -83,16 +83,6 @@ fn unary(function: Function) -> Option<fn(f64) -> f64> {
         Function::Year => |v| Moment::from_unix(v).year as f64,
         _ => return None,
     })
-}
-
-/// Near 1 the standard library's logarithm of a sum loses digits that `ln_1p` keeps.
-fn acosh(v: f64) -> f64 {
-    if (1.0..2.0).contains(&v) {
-        let t = v - 1.0;
-        (t + (2.0 * t + t * t).sqrt()).ln_1p()
-    } else {
-        v.acosh()
-    }
 }
 
 /// Ties go up. Multiplying by the inverse loses less than dividing twice.
