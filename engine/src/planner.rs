@@ -13,6 +13,7 @@
 
 mod calls;
 mod functions;
+mod info;
 mod names;
 mod operators;
 mod selectors;
@@ -29,6 +30,7 @@ use crate::context::QueryContext;
 use crate::error::{Error, Result};
 use crate::scalar::ScalarInput;
 
+pub(crate) use info::resolve_info;
 use selectors::SelectorAddress;
 pub(crate) use selectors::{SelectedSeries, matrix_interval, subquery_grid};
 

@@ -32,7 +32,7 @@ use crate::context::{QueryContext, SampleLimit};
 use crate::error::{Error, Result};
 use crate::memory::{PoolBudget, ProcessPool, QueryPool};
 use crate::operator::{collect, reservation};
-use crate::planner::{Planner, PlannerSettings, matrix_interval, subquery_grid};
+use crate::planner::{Planner, PlannerSettings, matrix_interval, resolve_info, subquery_grid};
 use crate::series_decoder::SeriesDecoder;
 use crate::vector::VectorColumns;
 use crate::window::to_samples;
@@ -199,7 +199,8 @@ impl Run {
             step_ms: if range { grid.step_ms } else { 0 },
             default_subquery_step_ms: settings.default_subquery_step_ms,
         };
-        let root = promql::lower(&expr, &options).map_err(|e| Error::BadQuery(e.message))?;
+        let mut root = promql::lower(&expr, &options).map_err(|e| Error::BadQuery(e.message))?;
+        resolve_info(&mut root)?;
         Ok(Prepared { root, grid, range, parse: started.elapsed() })
     }
 

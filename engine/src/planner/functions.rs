@@ -111,10 +111,6 @@ impl Planner {
         let plan = HistogramQuantileExec::new(input, function, args, span(vector), grid, self.context());
         Ok(self.unique_labels(Arc::new(plan), may_differ_in_name(&call.args[vector]), EqualLabels::Join, grid))
     }
-
-    pub(super) fn info(&self, call: &Call, _grid: Grid) -> Result<Plan> {
-        Err(Error::BadQuery(format!("function {} is not supported yet", call.function.name())))
-    }
 }
 
 /// A text argument.
