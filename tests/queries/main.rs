@@ -1,0 +1,12 @@
+//! Queries over the golden blocks, asked as clients ask them: of the HTTP API's router, without a socket.
+//!
+//! One binary for all tests that link the engine, because linking it is what takes time.
+
+#![cfg(test)]
+
+mod comparison;
+mod determinism;
+mod explain;
+mod golden;
+mod hostile;
+mod served;

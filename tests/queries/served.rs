@@ -1,0 +1,134 @@
+//! The golden blocks behind the HTTP API, in this process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use compat::http::{Api, ApiSettings, BuildInfo, Readiness};
+use engine::{Engine, EngineSettings, ProcessPool};
+use http::Request;
+use http_body_util::BodyExt;
+use object_store::local::LocalFileSystem;
+use prometheus_client::registry::Registry;
+use promql::ParseOptions;
+use storage::side_index::{SideIndexCache, SideIndexSettings};
+use storage::store::{BucketSettings, BucketStore};
+use storage::{ManualClock, Store};
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+/// The end of the golden blocks, 2026-01-01T12:00Z: what `now` is.
+const NOW_MS: i64 = 1_767_268_800_000;
+/// Memory of all queries together.
+const MEMORY_BYTES: usize = 1 << 30;
+
+/// An API with all that it needs to live.
+pub struct Served {
+    runtime: Runtime,
+    router: Router,
+    engine: Arc<Engine>,
+}
+
+impl Served {
+    /// Serves the golden blocks, each selector cut into up to `partitions` ranges.
+    pub fn new(partitions: usize) -> Self {
+        let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let bucket = golden("bucket");
+        let store = BucketStore::new(
+            Arc::new(LocalFileSystem::new_with_prefix(&bucket).unwrap()),
+            BucketSettings { local_root: Some(bucket), ..BucketSettings::default() },
+            SideIndexCache::new(SideIndexSettings::default()),
+            Arc::clone(&clock) as Arc<dyn storage::Clock>,
+        );
+        let report = runtime.block_on(store.sync()).unwrap();
+        assert!(report.left_out.is_empty(), "{report:?}");
+        let store: Arc<dyn Store> = Arc::new(store);
+        let engine = Arc::new(Engine::new(Arc::clone(&store), engine_settings(partitions)));
+        let readiness = Readiness::new();
+        readiness.set(true);
+        let api = Api::new(Arc::clone(&engine), store, clock, api_settings(), readiness, Registry::default());
+        Self { router: api.router(), engine, runtime }
+    }
+
+    /// One API for all tests that do not care how it is set.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Served> = OnceLock::new();
+        SHARED.get_or_init(|| Self::new(2))
+    }
+
+    /// Sends a form to `path` of the API and waits for status and body, on this thread.
+    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> (u16, Vec<u8>) {
+        self.post_encoded(path, form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish())
+    }
+
+    /// As [`post`](Self::post), with the form as it is sent.
+    pub fn post_encoded(&self, path: &str, body: String) -> (u16, Vec<u8>) {
+        let request = Request::post(format!("/api/v1/{path}"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body))
+            .unwrap();
+        self.runtime.block_on(async {
+            let response = self.router.clone().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
+        })
+    }
+
+    /// The plan of a query, one operator a line.
+    pub fn explain(&self, request: engine::QueryRequest) -> String {
+        self.runtime.block_on(self.engine.explain(request)).unwrap()
+    }
+}
+
+/// A file or folder of tests/golden.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn parse_options() -> ParseOptions {
+    ParseOptions { experimental_functions: true, ..ParseOptions::default() }
+}
+
+fn engine_settings(partitions: usize) -> EngineSettings {
+    EngineSettings {
+        lookback_ms: 300_000,
+        timeout: Duration::from_secs(120),
+        max_samples: 50_000_000,
+        memory: ProcessPool::new(MEMORY_BYTES),
+        partitions,
+        replica_labels: Vec::new(),
+        default_subquery_step_ms: 60_000,
+        parse: parse_options(),
+        compute: None,
+    }
+}
+
+fn api_settings() -> ApiSettings {
+    ApiSettings {
+        build: BuildInfo {
+            version: "0.0.0".to_owned(),
+            revision: String::new(),
+            branch: String::new(),
+            build_user: String::new(),
+            build_date: String::new(),
+            compiler: String::new(),
+        },
+        flags: BTreeMap::new(),
+        started: NOW_MS,
+        max_concurrent: 20,
+        timeout: Duration::from_secs(120),
+        lookback_ms: 300_000,
+        dynamic_lookback: true,
+        default_step: Duration::from_secs(1),
+        metadata_range: Duration::ZERO,
+        replica_labels: Vec::new(),
+        auto_downsampling: false,
+        partial_response: true,
+        cors: true,
+        parse: parse_options(),
+    }
+}
