@@ -51,8 +51,11 @@ pub fn aggregate_plan(
     let schema = input.schema();
     let function = VectorAggregate::try_new(op, steps, Arc::clone(&context.annotations), position)?;
     let name = function.display_name();
-    let arguments: Vec<Arc<dyn PhysicalExpr>> =
-        vec![Arc::new(Column::new("values", 1)), Arc::new(Column::new("histograms", 2))];
+    let arguments: Vec<Arc<dyn PhysicalExpr>> = vec![
+        Arc::new(Column::new("values", 1)),
+        Arc::new(Column::new("histograms", 2)),
+        Arc::new(Column::new("labels", 0)),
+    ];
     let aggregate = AggregateExprBuilder::new(Arc::new(AggregateUDF::from(function)), arguments)
         .schema(Arc::clone(&schema))
         .alias(name)

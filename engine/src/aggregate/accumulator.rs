@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBufferBuilder, FixedSizeListArray,
-    Float64Array, ListArray, StringViewArray, StructArray, UInt32Array, UInt32Builder,
+    Float64Array, ListArray, StructArray, UInt32Array, UInt32Builder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::Float64Type;
 use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use storage::model::{METRIC_NAME, label_key, quote_go};
 
 use super::float_state::{FloatOp, FloatState};
 use super::function::result_fields;
@@ -37,19 +38,26 @@ impl VectorAccumulator {
     }
 
     fn add_rows(&mut self, values: &[ArrayRef], groups: &[usize]) -> Result<()> {
-        let [values, histograms] = values else { return Err(wrong("arguments")) };
+        let [values, histograms, labels] = values else { return Err(wrong("arguments")) };
         let columns = VectorColumns::from_arrays(
-            no_labels(),
+            labels.as_string_view_opt().ok_or_else(|| wrong("labels"))?.clone(),
             list(values)?,
             histograms.as_list_opt().ok_or_else(|| wrong("histograms"))?,
         )?;
-        for (row, &group) in groups.iter().enumerate() {
-            let row = columns.row(row);
+        for (index, &group) in groups.iter().enumerate() {
+            let row = columns.row(index);
             self.floats.add_row(group, &row);
+            if row.histograms.is_empty() {
+                continue;
+            }
+            let metric = label_key::get(columns.labels(index), METRIC_NAME).map(label_key::Escaped::text);
+            let metric = Arc::from(metric.unwrap_or_default());
             for (step, histogram) in row.histograms {
                 if self.op.takes_histograms() {
                     let after_float = self.floats.is_present(group, *step as usize);
-                    self.histograms.add(group, *step, histogram, after_float);
+                    if self.histograms.add(group, *step, histogram, &metric, after_float) {
+                        self.warn_of_incompatible(&metric);
+                    }
                 } else if self.op.counts_histograms() {
                     self.floats.count(group, *step as usize);
                 }
@@ -77,7 +85,10 @@ impl VectorAccumulator {
                 let entry = usize::try_from(entry).unwrap_or(0);
                 let (step, slot) = (steps.value(entry), HistogramSlot::decode(bytes.value(entry))?);
                 // before the floats of the same partition, whose order against its histograms the slot knows
-                self.histograms.merge(group, step, slot, self.floats.is_present(group, step as usize));
+                let after_float = self.floats.is_present(group, step as usize);
+                if let Some(metric) = self.histograms.merge(group, step, slot, after_float) {
+                    self.warn_of_incompatible(&metric);
+                }
             }
             self.floats.merge_row(group, &slices);
         }
@@ -108,7 +119,6 @@ impl VectorAccumulator {
             for (step, slot) in self.histograms.of_group(group) {
                 let at = first + step as usize;
                 let these = slot.notes();
-                notes.incompatible |= these.incompatible;
                 notes.bounds_reconciled |= these.bounds_reconciled;
                 if valid.get_bit(at) {
                     // floats and histograms do not add up
@@ -117,7 +127,7 @@ impl VectorAccumulator {
                     values[at] = 0.0;
                     continue;
                 }
-                notes.reset_collision |= these.reset_collision && !these.incompatible;
+                notes.reset_collision |= these.reset_collision;
                 if let Some(histogram) = slot.result(mean) {
                     histograms.push(step, |bytes| encode_histogram(&histogram, bytes));
                 }
@@ -133,16 +143,18 @@ impl VectorAccumulator {
         Ok(Arc::new(result))
     }
 
+    /// `metric` is that of the first histogram that did not fit those before it.
+    fn warn_of_incompatible(&self, metric: &str) {
+        let text = "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas";
+        let (metric, position) = (quote_go(metric), &self.position);
+        self.annotations.warn(format!("{text} for metric name {metric} ({position})"));
+    }
+
     fn annotate(&self, mixed: bool, notes: HistogramNotes) {
         let position = &self.position;
         if mixed {
             let text = "PromQL warning: encountered a mix of histograms and floats for aggregation";
             self.annotations.warn(format!("{text} ({position})"));
-        }
-        if notes.incompatible {
-            let text =
-                "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas";
-            self.annotations.warn(format!("{text} for metric name \"\" ({position})"));
         }
         if notes.reset_collision {
             let text = "PromQL warning: conflicting counter resets during histogram aggregation";
@@ -273,10 +285,6 @@ fn plane(array: &ArrayRef) -> Result<&[f64]> {
     let floats: &Float64Array = list.values().as_primitive_opt::<Float64Type>().ok_or_else(|| wrong("state"))?;
     let first = usize::try_from(list.value_offset(0)).unwrap_or(0);
     Ok(&floats.values()[first..])
-}
-
-fn no_labels() -> StringViewArray {
-    StringViewArray::from(Vec::<&str>::new())
 }
 
 fn wrong(what: &str) -> Error {

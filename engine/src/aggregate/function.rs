@@ -1,4 +1,4 @@
-//! The aggregate function as DataFusion sees it: two columns in, one struct out, groups only.
+//! The aggregate function as DataFusion sees it: the columns of vector batches in, one struct out, groups only.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl VectorAggregate {
     ) -> Result<Self> {
         let op = FloatOp::from_tree(op)
             .ok_or_else(|| Error::Internal(format!("{op:?} is not computed by an accumulator")))?;
-        let signature = Signature::any(2, Volatility::Immutable);
+        let signature = Signature::any(3, Volatility::Immutable);
         Ok(Self { op, steps, annotations, position, signature })
     }
 

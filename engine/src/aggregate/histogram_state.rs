@@ -4,6 +4,7 @@
 //! for floats.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use storage::model::{CounterResetHint, FloatHistogram, HistogramError};
 
@@ -17,6 +18,8 @@ pub(super) struct HistogramSlot {
     /// The sum, or the mean where it is `running`; none where a float came first, which spoils the group anyway.
     sum: Option<FloatHistogram>,
     compensation: Option<FloatHistogram>,
+    /// The first histogram's metric, which is to blame where it does not fit those of an earlier partition.
+    metric: Arc<str>,
     /// The sum of an average would have overflowed, so that from there on it is the mean that is kept.
     running: bool,
     /// A histogram with exponential buckets met one with custom ones: there is no result, and what comes later is ignored.
@@ -31,20 +34,20 @@ pub(super) struct HistogramSlot {
 /// What happened to a group's histograms that its user should know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct HistogramNotes {
-    pub(super) incompatible: bool,
     pub(super) reset_collision: bool,
     pub(super) bounds_reconciled: bool,
 }
 
 impl HistogramSlot {
-    /// Adds a histogram to a sum, or to a `mean`. `after_float` says that the group has a float at the step.
-    fn add(&mut self, histogram: &FloatHistogram, mean: bool, after_float: bool) {
+    /// Adds a histogram of `metric` to a sum, or to a `mean`. `after_float` says that the group has a float at the step.
+    /// Whether this is the one that did not fit.
+    fn add(&mut self, histogram: &FloatHistogram, metric: &Arc<str>, mean: bool, after_float: bool) -> bool {
         if self.incompatible {
-            return;
+            return false;
         }
         self.after_float |= after_float;
         if self.sum.is_none() && after_float {
-            return;
+            return false;
         }
         match histogram.counter_reset_hint {
             CounterResetHint::CounterReset => self.reset_seen = true,
@@ -54,43 +57,46 @@ impl HistogramSlot {
         let combined = match &mut self.sum {
             None => {
                 self.sum = Some(histogram.clone());
+                self.metric = Arc::clone(metric);
                 self.count = 1.0;
-                return;
+                return false;
             }
             Some(sum) if !mean => sum.kahan_add(histogram, &mut self.compensation).map(|c| c.bounds_reconciled),
             Some(_) => self.join_mean(histogram.clone(), None, 1.0, false),
         };
         self.count += 1.0;
-        self.note(&combined);
+        self.note(&combined)
     }
 
     /// Joins the state of a later partition. `after_float` says that the group has a float at the step in an earlier one.
-    fn merge(&mut self, other: Self, mean: bool, after_float: bool) {
+    /// Where it does not fit, its metric.
+    fn merge(&mut self, other: Self, mean: bool, after_float: bool) -> Option<Arc<str>> {
         if self.incompatible {
-            return;
+            return None;
         }
         self.after_float |= other.after_float || after_float;
         if self.sum.is_none() && after_float {
-            return;
+            return None;
         }
         self.reset_seen |= other.reset_seen;
         self.no_reset_seen |= other.no_reset_seen;
         self.bounds_reconciled |= other.bounds_reconciled;
         self.incompatible = other.incompatible;
-        let Some(theirs) = other.sum else { return };
+        let theirs = other.sum?;
         let combined = match &mut self.sum {
             None => {
                 self.sum = Some(theirs);
                 self.compensation = other.compensation;
                 self.running = other.running;
+                self.metric = other.metric;
                 self.count = other.count;
-                return;
+                return None;
             }
             Some(_) if mean => self.join_mean(theirs, other.compensation, other.count, other.running),
             Some(sum) => add_all(sum, &mut self.compensation, &theirs, other.compensation.as_ref()),
         };
         self.count += other.count;
-        self.note(&combined);
+        self.note(&combined).then_some(other.metric)
     }
 
     /// Joins the sum of `count` histograms, or their mean where that is `running`, to the one here. Whether bounds
@@ -124,11 +130,13 @@ impl HistogramSlot {
         Ok(add_all(ours, &mut self.compensation, &theirs, their_compensation.as_ref())? | reconciled)
     }
 
-    fn note(&mut self, combined: &Result<bool, HistogramError>) {
+    /// Whether histograms did not fit.
+    fn note(&mut self, combined: &Result<bool, HistogramError>) -> bool {
         match combined {
             Ok(reconciled) => self.bounds_reconciled |= *reconciled,
             Err(_) => self.incompatible = true,
         }
+        combined.is_err()
     }
 
     /// The sum, or the mean; none where histograms did not fit together.
@@ -153,13 +161,12 @@ impl HistogramSlot {
 
     pub(super) fn notes(&self) -> HistogramNotes {
         HistogramNotes {
-            incompatible: self.incompatible,
-            reset_collision: self.reset_seen && self.no_reset_seen,
+            reset_collision: self.reset_seen && self.no_reset_seen && !self.incompatible,
             bounds_reconciled: self.bounds_reconciled,
         }
     }
 
-    /// `flags u8 │ count f64 │ length u32 │ sum │ compensation`, little-endian, for the way to the final stage.
+    /// `flags u8 │ count f64 │ length u32 │ metric │ length u32 │ sum │ compensation`, little-endian, for the way to the final stage.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let flags = u8::from(self.incompatible)
             | u8::from(self.reset_seen) << 1
@@ -173,8 +180,10 @@ impl HistogramSlot {
         if let Some(histogram) = &self.sum {
             encode_histogram(histogram, &mut sum);
         }
-        out.extend_from_slice(&u32::try_from(sum.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(&sum);
+        for part in [self.metric.as_bytes(), &sum] {
+            out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+            out.extend_from_slice(part);
+        }
         if let Some(histogram) = &self.compensation {
             encode_histogram(histogram, out);
         }
@@ -184,12 +193,12 @@ impl HistogramSlot {
         let short = || Error::Internal("the state of a histogram aggregation is cut short".to_owned());
         let (&[flags], rest) = bytes.split_first_chunk::<1>().ok_or_else(short)?;
         let (count, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-        let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (sum, compensation) = rest.split_at_checked(length).ok_or_else(short)?;
+        let (metric, rest) = split_part(rest).ok_or_else(short)?;
+        let (sum, compensation) = split_part(rest).ok_or_else(short)?;
         let histogram = |bytes: &[u8]| if bytes.is_empty() { Ok(None) } else { decode_histogram(bytes).map(Some) };
         Ok(Self {
             count: f64::from_le_bytes(*count),
+            metric: std::str::from_utf8(metric).map_err(|_| short())?.into(),
             sum: histogram(sum)?,
             compensation: histogram(compensation)?,
             incompatible: flags & 1 != 0,
@@ -202,8 +211,16 @@ impl HistogramSlot {
     }
 
     fn size_bytes(&self) -> usize {
-        size_of::<Self>() + self.sum.iter().chain(&self.compensation).map(FloatHistogram::size_bytes).sum::<usize>()
+        size_of::<Self>()
+            + self.metric.len()
+            + self.sum.iter().chain(&self.compensation).map(FloatHistogram::size_bytes).sum::<usize>()
     }
+}
+
+/// Takes bytes off that their length comes before.
+fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// Adds a compensated sum to another. Whether bounds were reconciled.
@@ -238,23 +255,39 @@ impl HistogramState {
         Self { mean, slots: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Adds a histogram; `after_float` says that the group has a float at the step.
-    pub(super) fn add(&mut self, group: usize, step: u32, histogram: &FloatHistogram, after_float: bool) {
+    /// Adds a histogram of `metric`; `after_float` says that the group has a float at the step. Whether the histogram is
+    /// the one that did not fit those before it.
+    pub(super) fn add(
+        &mut self,
+        group: usize,
+        step: u32,
+        histogram: &FloatHistogram,
+        metric: &Arc<str>,
+        after_float: bool,
+    ) -> bool {
         let mean = self.mean;
-        self.change(group, step, |slot| slot.add(histogram, mean, after_float));
+        self.change(group, step, |slot| slot.add(histogram, metric, mean, after_float))
     }
 
     /// Joins the state of a later partition; `after_float` says that the group has a float at the step before it.
-    pub(super) fn merge(&mut self, group: usize, step: u32, other: HistogramSlot, after_float: bool) {
+    /// Where it does not fit, its metric.
+    pub(super) fn merge(
+        &mut self,
+        group: usize,
+        step: u32,
+        other: HistogramSlot,
+        after_float: bool,
+    ) -> Option<Arc<str>> {
         let mean = self.mean;
-        self.change(group, step, |slot| slot.merge(other, mean, after_float));
+        self.change(group, step, |slot| slot.merge(other, mean, after_float))
     }
 
-    fn change(&mut self, group: usize, step: u32, change: impl FnOnce(&mut HistogramSlot)) {
+    fn change<T>(&mut self, group: usize, step: u32, change: impl FnOnce(&mut HistogramSlot) -> T) -> T {
         let slot = self.slots.entry((group, step)).or_default();
         let before = slot.size_bytes();
-        change(slot);
+        let changed = change(slot);
         self.bytes = (self.bytes + slot.size_bytes()).saturating_sub(before);
+        changed
     }
 
     pub(super) fn size_bytes(&self) -> usize {

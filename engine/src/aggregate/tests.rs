@@ -27,7 +27,7 @@ const OPS: [AggregateOp; 8] = [
 const POSITION: &str = "1:5";
 const MIXED: &str = "PromQL warning: encountered a mix of histograms and floats for aggregation (1:5)";
 const INCOMPATIBLE: &str = "PromQL warning: vector contains a mix of histograms with exponential and custom buckets \
-                            schemas for metric name \"\" (1:5)";
+                            schemas for metric name \"m\" (1:5)";
 
 fn by(names: &[&str]) -> Grouping {
     Grouping::By(names.iter().map(|&name| name.to_owned()).collect())
@@ -530,9 +530,9 @@ fn a_state_survives_its_way_to_the_final_stage() {
     use super::histogram_state::{HistogramSlot, HistogramState};
     let mut state = HistogramState::new(true);
     for sum in [1.5e308, 1.5e308, 1.0] {
-        state.add(0, 3, &histogram(1.0, sum), false);
+        state.add(0, 3, &histogram(1.0, sum), &"metric".into(), false);
     }
-    state.add(0, 4, &histogram(1.0, 1.0), true);
+    state.add(0, 4, &histogram(1.0, 1.0), &"metric".into(), true);
     for (_, slot) in state.of_group(0) {
         let mut bytes = Vec::new();
         slot.encode(&mut bytes);

@@ -61,7 +61,7 @@ impl VectorColumns {
         )
     }
 
-    /// As [`try_new`](Self::try_new), from the columns themselves; for aggregates, `labels` may be empty.
+    /// As [`try_new`](Self::try_new), from the columns themselves.
     ///
     /// # Errors
     /// [`Error::Internal`] where their items are not what the schema says.
