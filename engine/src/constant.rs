@@ -49,11 +49,7 @@ impl ConstantExec {
         Self { constant, steps, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
 
-    #[expect(
-        clippy::unnecessary_wraps,
-        clippy::needless_pass_by_value,
-        reason = "the plumbing of operators wants it so"
-    )]
+    #[expect(clippy::unnecessary_wraps, reason = "the plumbing of operators wants it so")]
     fn with_inputs(&self, _inputs: Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self> {
         Ok(Self::new(self.constant, self.steps))
     }

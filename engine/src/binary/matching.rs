@@ -145,9 +145,9 @@ impl<'a> ResultLabels<'a> {
         let one_to_one = *cardinality == Cardinality::OneToOne;
         let listed = |name: label_key::Escaped<'_>, names: &[String]| names.iter().any(|n| name.is(n));
         let keep = |name: label_key::Escaped<'_>| {
-            !(self.drop_name && is_reserved(name))
-                && (!one_to_one || listed(name, labels) == *on)
-                && !listed(name, include)
+            let dropped = self.drop_name && is_reserved(name);
+            let unmatched = one_to_one && listed(name, labels) != *on;
+            !dropped && !unmatched && !listed(name, include)
         };
         if include.is_empty() {
             out.clear();

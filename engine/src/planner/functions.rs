@@ -80,6 +80,12 @@ impl Planner {
         let [vector, labels @ ..] = call.args.as_slice() else {
             return Err(Error::Internal("a sort without arguments".to_owned()));
         };
+        if grid.start != grid.end {
+            let position = self.settings.context.position(call.span.start);
+            self.settings.context.annotations.warn(format!(
+                "PromQL warning: sort is ineffective for range queries since results are always ordered by labels ({position})"
+            ));
+        }
         if grid.steps() > 1 {
             return self.node(vector, grid);
         }
