@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::tests::{check_damage, check_interval, decoded, value_bits};
 use super::*;
-use crate::model::stale_nan;
+use crate::model::{SampleBuffer, TimeInterval, stale_nan};
 
 const XOR: u8 = 1;
 
@@ -62,6 +62,17 @@ fn a_count_that_lies_is_refused_without_allocating_for_it() {
     assert_eq!(out.timestamps.capacity(), 0);
     assert!(decode(&[0], TimeInterval::ALL, &mut out).is_err());
     assert!(decode(&[], TimeInterval::ALL, &mut out).is_err());
+}
+
+#[test]
+fn damage_adds_no_samples() {
+    let data = encode(&(0..50).map(|i| (i * 15_000, i as f64)).collect::<Vec<_>>());
+    let mut out = SampleBuffer::new();
+    out.push_float(7, 7.0);
+    for len in 0..data.len() {
+        assert!(decode(&data[..len], TimeInterval::ALL, &mut out).is_err());
+        assert_eq!((&out.timestamps[..], &out.floats[..]), (&[7][..], &[7.0][..]));
+    }
 }
 
 #[test]
