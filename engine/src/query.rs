@@ -20,7 +20,7 @@ use datafusion::prelude::SessionConfig;
 use promql::tree::{Grid, MatrixSelector, Node, ValueType};
 use promql::{Expr, LowerOptions, ParseOptions};
 use storage::Store;
-use storage::model::{Labels, SampleBuffer, TimeInterval};
+use storage::model::{Budget, Labels, SampleBuffer, TimeInterval};
 use storage::schema::SeriesColumns;
 use storage::store::SeriesRequest;
 use tokio::runtime::Handle;
@@ -86,6 +86,13 @@ impl Engine {
     #[must_use]
     pub fn settings(&self) -> &EngineSettings {
         &self.settings
+    }
+
+    /// Memory for one request that is no query, a lookup of labels or series: a part of the pool that queries share.
+    #[must_use]
+    pub fn budget(&self, consumer: &str) -> Arc<dyn Budget> {
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(Arc::clone(&self.settings.memory)));
+        Arc::new(PoolBudget::new(&pool, consumer))
     }
 
     /// Evaluates a query. Dropping the future cancels it.

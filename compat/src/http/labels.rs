@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use storage::model::{Matcher, TenantScope, TimeInterval, UnlimitedBudget};
+use storage::model::{Budget, Matcher, TenantScope, TimeInterval};
 use storage::store::{LabelRequest, LabelSet};
 
 use super::Api;
@@ -74,6 +74,8 @@ struct Lookup {
     limit: Option<usize>,
     partial_response: bool,
     deadline: Option<Instant>,
+    /// What the answer is held in is charged to.
+    budget: Arc<dyn Budget>,
 }
 
 impl Lookup {
@@ -87,7 +89,8 @@ impl Lookup {
         check_store_matchers(api, params)?;
         let partial_response = params.flag("partial_response", api.settings.partial_response)?;
         let deadline = Instant::now().checked_add(api.settings.timeout);
-        Ok(Self { interval, matcher_sets, limit, partial_response, deadline })
+        let budget = api.engine.budget("label lookup");
+        Ok(Self { interval, matcher_sets, limit, partial_response, deadline, budget })
     }
 
     fn request(&self, matchers: &Arc<[Matcher]>) -> LabelRequest {
@@ -99,7 +102,7 @@ impl Lookup {
             limit: self.limit.map(|limit| limit.saturating_add(1)),
             drop_labels: Arc::from([]),
             deadline: self.deadline,
-            budget: Arc::new(UnlimitedBudget),
+            budget: Arc::clone(&self.budget),
         }
     }
 

@@ -86,6 +86,7 @@ pub async fn select(
     request.drop_labels = Arc::clone(drop_labels);
     // one more than is shown, to know whether there are more
     request.limit = limit.map(|limit| limit.saturating_add(1));
+    request.budget = api.engine.budget("series lookup");
     request.deadline = Instant::now().checked_add(api.settings.timeout);
     Ok(api.store.series(request).await?)
 }
