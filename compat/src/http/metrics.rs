@@ -1,7 +1,8 @@
-//! `/metrics`: what the server tells of itself, in OpenMetrics text.
+//! `/metrics`: what the server tells of itself.
 //!
 //! Names and labels are those that Thanos's dashboards and alerts ask for.
 
+mod exposition;
 mod process;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,6 +21,8 @@ use prometheus_client::registry::Registry;
 use storage::model::Timestamp;
 
 pub use process::ProcessCollector;
+
+use exposition::{OPENMETRICS, TEXT, to_text_format, wants_openmetrics};
 
 use super::Api;
 
@@ -139,11 +142,15 @@ fn handler_name(path: &str) -> &'static str {
 }
 
 /// Serves the registry.
-pub async fn serve(State(api): State<Arc<Api>>) -> Response {
+pub async fn serve(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &api.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
-            .into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &api.registry) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if wants_openmetrics(accept) {
+        ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, TEXT)], to_text_format(&text)).into_response()
     }
 }
