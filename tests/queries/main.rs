@@ -9,4 +9,5 @@ mod determinism;
 mod explain;
 mod golden;
 mod hostile;
+mod promqltest;
 mod served;

@@ -1,0 +1,161 @@
+//! What a script loaded: kept by series, written as a TSDB block when a query is about to be asked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Engine, EngineSettings, ProcessPool};
+use promql::ParseOptions;
+use storage::block::{BlockMeta, BlockWriter, ChunkPayload};
+use storage::chunk::{SAMPLES_PER_CHUNK, encode_series};
+use storage::model::{
+    CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, METRIC_NAME, SampleBuffer, Span, TimeRange, Timestamp,
+};
+use storage::side_index::{SideIndexCache, SideIndexSettings};
+use storage::store::LocalDirStore;
+
+use super::script::Load;
+use super::series::Point;
+
+/// Memory of all queries of a script.
+const MEMORY_BYTES: usize = 1 << 30;
+
+/// All series loaded since the last `clear`.
+#[derive(Default)]
+pub struct Loaded(BTreeMap<Labels, BTreeMap<Timestamp, Point>>);
+
+impl Loaded {
+    /// Adds series; a sample that is already there stays.
+    pub fn add(&mut self, load: Load) {
+        let mut added: BTreeMap<Labels, BTreeMap<Timestamp, Point>> = BTreeMap::new();
+        for (labels, points) in load.series {
+            let times = (0..).map(|i| load.step_ms * i);
+            let samples = times.zip(points).filter(|(_, point)| !matches!(point, Point::Gap));
+            added.insert(labels, samples.collect());
+        }
+        if load.with_nhcb {
+            let native = with_custom_buckets(&added);
+            added.extend(native);
+        }
+        for (labels, samples) in added {
+            let of_series = self.0.entry(labels).or_default();
+            for (t, point) in samples {
+                of_series.entry(t).or_insert(point);
+            }
+        }
+    }
+
+    /// An engine over a new block in `folder`, which must be empty.
+    pub async fn engine(&self, folder: &Path) -> Engine {
+        self.write_block(folder);
+        let side_indexes = SideIndexCache::new(SideIndexSettings::default());
+        let store = LocalDirStore::open(folder, side_indexes).await.unwrap();
+        let settings = EngineSettings {
+            lookback_ms: 300_000,
+            timeout: Duration::from_secs(100),
+            max_samples: 1_000_000,
+            memory: ProcessPool::new(MEMORY_BYTES),
+            partitions: 2,
+            replica_labels: Vec::new(),
+            default_subquery_step_ms: 60_000,
+            parse: ParseOptions::experimental(),
+            compute: None,
+        };
+        Engine::new(Arc::new(store), settings)
+    }
+
+    /// Writes a block that holds everything; none where there is nothing.
+    fn write_block(&self, folder: &Path) {
+        let times = || self.0.values().flat_map(BTreeMap::keys).copied();
+        let (Some(mint), Some(maxt)) = (times().min(), times().max()) else { return };
+        let id = "01JGZZZZZZ0000000000000001".parse().unwrap();
+        let meta = BlockMeta::new(id, TimeRange { mint, maxt: maxt + 1 });
+        let mut writer = BlockWriter::create(folder, &meta).unwrap();
+        for (labels, samples) in self.0.iter().filter(|(_, samples)| !samples.is_empty()) {
+            let mut buffer = SampleBuffer::new();
+            for (t, point) in samples {
+                match point {
+                    Point::Float(value) => buffer.push_float(*t, *value),
+                    Point::Histogram { histogram, .. } => buffer.push_histogram(*t, FloatHistogram::clone(histogram)),
+                    Point::Gap => {}
+                }
+            }
+            let chunks = encode_series(&buffer, SAMPLES_PER_CHUNK).unwrap();
+            let payloads = chunks.iter().map(|chunk| ChunkPayload {
+                mint: chunk.mint,
+                maxt: chunk.maxt,
+                encoding: chunk.encoding as u8,
+                data: &chunk.data,
+            });
+            writer.push(labels, payloads).unwrap();
+        }
+        writer.finish(meta, &mut ()).unwrap();
+    }
+}
+
+/// What the series of one classic histogram have at one time.
+#[derive(Default)]
+struct Classic {
+    /// Upper bound and observations up to it.
+    buckets: Vec<(f64, f64)>,
+    count: Option<f64>,
+    sum: f64,
+}
+
+/// The classic histograms among `series` as native ones with custom buckets.
+fn with_custom_buckets(
+    series: &BTreeMap<Labels, BTreeMap<Timestamp, Point>>,
+) -> BTreeMap<Labels, BTreeMap<Timestamp, Point>> {
+    let mut classic: BTreeMap<(Labels, Timestamp), Classic> = BTreeMap::new();
+    for (labels, samples) in series {
+        let name = labels.get(METRIC_NAME).unwrap_or_default();
+        let part = ["_bucket", "_count", "_sum"].into_iter().find(|suffix| name.ends_with(suffix));
+        let Some(base) = part.and_then(|suffix| name.strip_suffix(suffix)) else { continue };
+        let bound = labels.get("le").and_then(|le| le.parse::<f64>().ok()).filter(|le| !le.is_nan());
+        if part == Some("_bucket") && bound.is_none() {
+            continue;
+        }
+        let base = labels.with(METRIC_NAME, base).without(&["le"]);
+        for (t, point) in samples {
+            let Point::Float(value) = point else { continue };
+            let of_time = classic.entry((base.clone(), *t)).or_default();
+            match (part, bound) {
+                (Some("_count"), _) => of_time.count = Some(*value),
+                (Some("_sum"), _) => of_time.sum = *value,
+                (_, Some(bound)) => of_time.buckets.push((bound, *value)),
+                _ => {}
+            }
+        }
+    }
+    let mut native: BTreeMap<Labels, BTreeMap<Timestamp, Point>> = BTreeMap::new();
+    for ((labels, t), of_time) in classic {
+        let histogram = Arc::new(of_time.native());
+        native.entry(labels).or_default().insert(t, Point::Histogram { histogram, hint_given: false });
+    }
+    native
+}
+
+impl Classic {
+    fn native(mut self) -> FloatHistogram {
+        self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.buckets.dedup_by_key(|(bound, _)| *bound);
+        let count = self.count.or(self.buckets.last().map(|(_, n)| *n)).unwrap_or(0.0);
+        if self.buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+            self.buckets.push((f64::INFINITY, count));
+        }
+        let below = std::iter::once(0.0).chain(self.buckets.iter().map(|(_, n)| *n));
+        let mut histogram = FloatHistogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            count,
+            sum: self.sum,
+            positive_spans: vec![Span { offset: 0, length: u32::try_from(self.buckets.len()).unwrap() }],
+            positive_buckets: self.buckets.iter().zip(below).map(|((_, n), below)| n - below).collect(),
+            custom_values: self.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect(),
+            ..FloatHistogram::default()
+        };
+        histogram.compact(2);
+        histogram.validate().unwrap();
+        histogram
+    }
+}
