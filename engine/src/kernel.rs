@@ -41,6 +41,8 @@ use crate::annotations::AnnotationSink;
 use crate::error::{Error, Result};
 use crate::vector::Row;
 
+pub(crate) use window::for_each_last;
+
 /// The samples of one series, ascending in time, floats and histograms apart.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Series<'a> {

@@ -1,18 +1,31 @@
 //! Where in a series something happens, and which of these places a moving window holds.
 
 /// Ascending indices into a series' samples, and the part of them that the last window held.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Positions {
     at: Vec<usize>,
     lo: usize,
     hi: usize,
+    /// The first that no window has left behind; `usize::MAX` where all are.
+    next: usize,
+}
+
+impl Default for Positions {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Positions {
+    fn new(at: Vec<usize>) -> Self {
+        let next = at.first().copied().unwrap_or(usize::MAX);
+        Self { at, lo: 0, hi: 0, next }
+    }
+
     /// The samples that are `wanted`.
     pub fn of_samples<T>(samples: &[T], wanted: impl Fn(&T) -> bool) -> Self {
         let at = samples.iter().enumerate().filter(|(_, sample)| wanted(sample)).map(|(i, _)| i).collect();
-        Self { at, lo: 0, hi: 0 }
+        Self::new(at)
     }
 
     /// The samples that differ from the one before them in the way that `between(before, sample)` tells.
@@ -28,21 +41,29 @@ impl Positions {
                 at.extend(found.map(|(i, _)| block * BLOCK + i + 1));
             }
         }
-        Self { at, lo: 0, hi: 0 }
+        Self::new(at)
     }
 
     /// Those in `lo..hi`. From call to call neither border may go back.
     #[inline]
     pub fn within(&mut self, lo: usize, hi: usize) -> &[usize] {
-        if self.at.is_empty() {
+        // positions are rare, so most windows end before the next
+        if hi <= self.next {
             return &[];
         }
+        self.advance(lo, hi)
+    }
+
+    /// As [`within`](Self::within), where one may lie inside or be left behind. Kept out of the kernels' loops.
+    #[cold]
+    fn advance(&mut self, lo: usize, hi: usize) -> &[usize] {
         while self.hi < self.at.len() && self.at[self.hi] < hi {
             self.hi += 1;
         }
         while self.lo < self.hi && self.at[self.lo] < lo {
             self.lo += 1;
         }
+        self.next = self.at.get(self.lo).copied().unwrap_or(usize::MAX);
         &self.at[self.lo..self.hi]
     }
 }

@@ -48,8 +48,16 @@ impl Fold for SumFold<'_> {
 
     #[inline]
     fn merge(earlier: KahanSum, later: KahanSum) -> KahanSum {
-        let (sum, compensation) = kahan_add(later.sum, earlier.sum, earlier.compensation + later.compensation);
-        KahanSum { sum, compensation, magnitude: earlier.magnitude + later.magnitude }
+        // the error of an addition that cannot overflow, without asking which operand is larger: Knuth's TwoSum. It is
+        // exact, so it is the same as that of a Kahan step
+        let sum = earlier.sum + later.sum;
+        let added = sum - earlier.sum;
+        let error = (earlier.sum - (sum - added)) + (later.sum - added);
+        KahanSum {
+            sum,
+            compensation: (earlier.compensation + later.compensation) + error,
+            magnitude: earlier.magnitude + later.magnitude,
+        }
     }
 
     #[inline]

@@ -75,3 +75,27 @@ pub(super) fn for_each_window(times: &[Timestamp], windows: &Windows, mut each: 
         end = end.saturating_add(stride);
     }
 }
+
+/// Calls `each` with the step and the last sample of every window that has at least one of `times`, in order.
+#[inline]
+pub(crate) fn for_each_last(times: &[Timestamp], windows: &Windows, mut each: impl FnMut(usize, usize)) {
+    let mut hi = Border::default();
+    let steps = windows.steps();
+    if steps == 0 {
+        return;
+    }
+    let stride = if windows.at.is_some() { 0 } else { windows.grid.step_ms };
+    let mut end = windows.end(0);
+    for step in 0..steps {
+        hi.advance(times, end);
+        if let Some(last) = hi.at.checked_sub(1) {
+            if times[last] > end.saturating_sub(windows.range_ms) {
+                each(step, last);
+            } else if hi.at == times.len() {
+                // windows only move on, and there is nothing ahead
+                return;
+            }
+        }
+        end = end.saturating_add(stride);
+    }
+}

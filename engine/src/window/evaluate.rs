@@ -7,7 +7,7 @@ use storage::model::{FloatHistogram, METRIC_NAME, SampleBuffer, Timestamp, is_st
 use super::{WindowFunction, WindowSpec};
 use crate::context::QueryContext;
 use crate::error::Result;
-use crate::kernel::{KernelContext, RangeKernel, ScalarArg, Series, WindowCursor, Windows};
+use crate::kernel::{KernelContext, RangeKernel, ScalarArg, Series, Windows, for_each_last};
 use crate::vector::{Row, VectorBuilder};
 
 /// Evaluates a [`WindowSpec`] series by series.
@@ -73,6 +73,10 @@ impl Evaluator {
 
 /// The last sample of each window, unless it is a staleness marker.
 fn select(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
+    if samples.histograms.is_empty() {
+        last_of_each(samples, windows, |step, index| row.set(step, samples.floats[index]));
+        return;
+    }
     last_of_each(samples, windows, |step, index| match samples.histogram(index) {
         Some(histogram) => row.set_histogram(step, FloatHistogram::clone(histogram)),
         None => row.set(step, samples.floats[index]),
@@ -98,23 +102,13 @@ fn seconds(time: Timestamp) -> f64 {
 }
 
 /// Calls `found` with the step and the index of its window's last sample, where there is one that is not stale.
+#[inline]
 fn last_of_each(samples: &SampleBuffer, windows: &Windows, mut found: impl FnMut(usize, usize)) {
-    let mut cursor = WindowCursor::default();
-    for step in 0..windows.steps() {
-        cursor.hi = advance_to(&samples.timestamps, cursor.hi, windows.end(step));
-        let Some(index) = cursor.hi.checked_sub(1) else { continue };
-        if samples.timestamps[index] > windows.start(step) && !is_stale_nan(samples.floats[index]) {
+    for_each_last(&samples.timestamps, windows, |step, index| {
+        if !is_stale_nan(samples.floats[index]) {
             found(step, index);
         }
-    }
-}
-
-/// The number of times up to `end`, of which `from` are known to be.
-fn advance_to(times: &[Timestamp], mut from: usize, end: Timestamp) -> usize {
-    while times.get(from).is_some_and(|&t| t <= end) {
-        from += 1;
-    }
-    from
+    });
 }
 
 /// A series without its staleness markers, floats and histograms apart. Copies only where there is something to take out.
