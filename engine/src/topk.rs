@@ -182,7 +182,8 @@ impl Chosen {
         query: &QueryContext,
     ) -> Result<Self> {
         let mut chosen = Self { steps, kept: Vec::new(), order: Vec::new() };
-        if rows.len() == 0 || !check_param(aggregate, extremes(param, steps), query)? {
+        // a parameter out of range is an error even where there is nothing to choose from
+        if !check_param(aggregate, extremes(param, steps), query)? || rows.len() == 0 {
             return Ok(chosen);
         }
         rows.memory.try_grow(rows.len() * (steps + size_of::<usize>()))?;

@@ -24,9 +24,9 @@ use crate::vector::{Sample, VectorBuilder};
 /// What becomes of two series with equal labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EqualLabels {
-    /// They are joined where they have no step in common, as between functions of instant vectors.
+    /// They are joined where they have no step in common, as above functions of instant vectors, label functions and unary minus.
     Join,
-    /// They are an error, as above functions of range vectors and unary minus.
+    /// They are an error, as above functions of range vectors.
     Refuse,
 }
 

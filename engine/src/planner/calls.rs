@@ -31,6 +31,7 @@ impl Planner {
             Function::Scalar => Ok(operators::scalar(self.single(arg(0)?, grid)?, grid)),
             // a scalar is a vector of one row without labels already
             Function::Vector => self.node(arg(0)?, grid),
+            Function::MinOf | Function::MaxOf => self.smaller_or_larger(call, grid),
             Function::Timestamp => self.timestamp(arg(0)?, grid),
             Function::Absent => Ok(operators::absent(self.single(arg(0)?, grid)?, &absent_matchers(arg(0)?), grid)),
             Function::AbsentOverTime => {
@@ -91,7 +92,9 @@ impl Planner {
             }
             _ => return Err(Error::Internal("a range vector that is neither selector nor subquery".to_owned())),
         };
-        Ok(self.unique_labels(plan, !keeps_name && may_differ_in_name(range), EqualLabels::Refuse, grid))
+        // absent_over_time asks only whether there is any series, whatever its name
+        let drops_name = !keeps_name && call.function != Function::AbsentOverTime;
+        Ok(self.unique_labels(plan, drops_name && may_differ_in_name(range), EqualLabels::Refuse, grid))
     }
 
     /// `timestamp()`: of a selector the times of its samples, of anything else the times of the steps.
@@ -101,7 +104,7 @@ impl Planner {
                 let plan = self.select(selector, WindowFunction::Timestamp, "timestamp", true, grid)?;
                 Ok(self.unique_labels(plan, may_differ_in_name(arg), EqualLabels::Join, grid))
             }
-            Node::StepInvariant(inner) => {
+            Node::StepInvariant(inner) if matches!(**inner, Node::Vector(_)) => {
                 if grid.steps() == 1 {
                     return self.timestamp(inner, grid);
                 }

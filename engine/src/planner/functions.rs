@@ -29,6 +29,17 @@ impl Planner {
         Ok(self.unique_labels(plan, may_differ_in_name(vector), EqualLabels::Join, grid))
     }
 
+    /// `min_of` and `max_of`: clamping between scalars, which are vectors of one row without labels.
+    pub(super) fn smaller_or_larger(&self, call: &Call, grid: Grid) -> Result<Plan> {
+        let clamp = if call.function == Function::MinOf { Function::ClampMax } else { Function::ClampMin };
+        match (ElementFunction::of(clamp, grid), call.args.as_slice()) {
+            (Some(function), [a, b]) => {
+                Ok(Arc::new(MapExec::new(self.node(a, grid)?, function, vec![self.scalar(b, grid)?])))
+            }
+            _ => Err(Error::Internal(format!("{} without its arguments", call.function.name()))),
+        }
+    }
+
     /// `label_replace` and `label_join`.
     pub(super) fn relabel(&self, call: &Call, grid: Grid) -> Result<Plan> {
         let [vector, texts @ ..] = call.args.as_slice() else {
@@ -46,7 +57,7 @@ impl Planner {
             }
             _ => return Err(Error::Internal("a label function with other arguments than it takes".to_owned())),
         };
-        Ok(self.unique_labels(Arc::new(plan), true, EqualLabels::Refuse, grid))
+        Ok(self.unique_labels(Arc::new(plan), true, EqualLabels::Join, grid))
     }
 
     /// `topk`, `quantile`, `count_values` and their like.
@@ -112,10 +123,12 @@ impl Planner {
             (Function::HistogramFraction, [_, _, _]) => (HistogramFunction::Fraction, 2, 0..2),
             _ => return Err(wrong()),
         };
+        // the label with the quantile may be one that told series apart
+        let check = matches!(function, HistogramFunction::Quantiles(..)) || may_differ_in_name(&call.args[vector]);
         let args = call.args[scalars].iter().map(|arg| self.scalar(arg, grid)).collect::<Result<Vec<_>>>()?;
         let input = self.single(&call.args[vector], grid)?;
         let plan = HistogramQuantileExec::new(input, function, args, span(vector), grid, self.context());
-        Ok(self.unique_labels(Arc::new(plan), may_differ_in_name(&call.args[vector]), EqualLabels::Join, grid))
+        Ok(self.unique_labels(Arc::new(plan), check, EqualLabels::Join, grid))
     }
 }
 

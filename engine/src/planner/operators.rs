@@ -69,7 +69,7 @@ impl Planner {
     /// Unary minus.
     pub(super) fn negate(&self, inner: &Node, grid: Grid) -> Result<Plan> {
         let plan: Plan = Arc::new(MapExec::new(self.node(inner, grid)?, ElementFunction::Negate, Vec::new()));
-        Ok(self.unique_labels(plan, may_differ_in_name(inner), EqualLabels::Refuse, grid))
+        Ok(self.unique_labels(plan, may_differ_in_name(inner), EqualLabels::Join, grid))
     }
 
     /// An aggregation.

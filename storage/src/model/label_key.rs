@@ -71,7 +71,8 @@ impl<'a> Escaped<'a> {
     /// Whether this stands for `text`.
     #[must_use]
     pub fn is(self, text: &str) -> bool {
-        self.0 == text || (self.0.as_bytes().contains(&ESCAPE) && self.text() == text)
+        // escaped bytes may look like another text's own
+        if self.0.as_bytes().contains(&ESCAPE) { self.text() == text } else { self.0 == text }
     }
 }
 
