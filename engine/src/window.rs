@@ -31,10 +31,8 @@ use storage::schema::SeriesColumns;
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
 use crate::kernel::{RangeKernel, ScalarArg, Windows};
-use crate::operator::{
-    Worker, batch_stream, only_input, operator_plumbing, partition_count, plan_properties, work_stream,
-};
-use crate::scalar::ScalarInput;
+use crate::operator::{Worker, batch_stream, operator_plumbing, partition_count, plan_properties, work_stream};
+use crate::scalar::{ScalarInput, with_scalars};
 use crate::series_decoder::SeriesDecoder;
 use crate::vector::{VectorBuilder, rows_per_batch, vector_schema};
 
@@ -96,9 +94,7 @@ impl WindowExec {
     }
 
     fn with_inputs(&self, inputs: Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self> {
-        let mut inputs = inputs.into_iter();
-        let input = only_input(inputs.by_ref().take(1).collect())?;
-        let args = self.spec.args.iter().map(|arg| arg.with_child(&mut inputs)).collect::<Result<_>>()?;
+        let (input, args) = with_scalars(inputs, &self.spec.args)?;
         Ok(Self::new(input, WindowSpec { args, ..self.spec.clone() }, self.context.clone()))
     }
 }

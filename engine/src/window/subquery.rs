@@ -21,10 +21,8 @@ use super::WindowSpec;
 use super::evaluate::Evaluator;
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
-use crate::operator::{
-    Worker, batch_stream, only_input, operator_plumbing, partition_count, plan_properties, work_stream,
-};
-use crate::scalar::ScalarInput;
+use crate::operator::{Worker, batch_stream, operator_plumbing, partition_count, plan_properties, work_stream};
+use crate::scalar::{ScalarInput, with_scalars};
 use crate::vector::{RowView, VectorBuilder, VectorColumns, rows_per_batch, vector_schema};
 
 /// Evaluates a range function over vector batches.
@@ -47,9 +45,7 @@ impl SubqueryExec {
     }
 
     fn with_inputs(&self, inputs: Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self> {
-        let mut inputs = inputs.into_iter();
-        let input = only_input(inputs.by_ref().take(1).collect())?;
-        let args = self.spec.args.iter().map(|arg| arg.with_child(&mut inputs)).collect::<Result<_>>()?;
+        let (input, args) = with_scalars(inputs, &self.spec.args)?;
         Ok(Self::new(input, self.inner, WindowSpec { args, ..self.spec.clone() }, self.context.clone()))
     }
 }
