@@ -8,12 +8,13 @@
 //! <ulid>/*-mark.json       what an operator or a compactor decided about the block  [`marker`]
 //! ```
 //!
-//! The byte layouts are drawn in `docs/format/block.md`. A block never changes once its `meta.json` stands.
+//! The byte layouts are drawn in `docs/format/block.md`. What reads chunks by ranges is the store
+//! (`store/fetch.rs`, with `store/files.rs`, which joins them); [`LocalBlock`] maps whole files. A block never changes once
+//! its `meta.json` stands.
 
 mod local;
 pub mod marker;
 pub mod meta;
-pub mod read_plan;
 pub mod segments;
 mod spool;
 pub mod tombstones;

@@ -18,7 +18,7 @@ mod series;
 mod xor;
 mod xor2;
 
-pub use aggr::{AggrChunk, decode_aggregate, encode_aggr};
+pub use aggr::{AggrChunk, Aggregate, decode_aggregate, encode_aggr};
 pub use fit::PushOutcome;
 pub use float_histogram::FloatHistogramEncoder;
 pub use histogram::{HistogramEncoder, decode_integer};

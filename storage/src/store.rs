@@ -38,7 +38,7 @@ pub use block_set::{BLOCKS_AHEAD, BlockSet};
 pub use bucket::{BucketSettings, BucketStore};
 pub use files::{BlockFiles, JoinedReads};
 pub use local_dir::LocalDirStore;
-pub use request::{Aggregate, KeyRange, LabelRequest, SeriesRequest};
+pub use request::{KeyRange, LabelRequest, SeriesRequest};
 
 /// Batches of [`series_schema`](crate::schema::series_schema), sorted by `labels`.
 pub type SeriesStream = BoxStream<'static, Result<RecordBatch>>;

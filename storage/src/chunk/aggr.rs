@@ -6,7 +6,21 @@
 
 use super::{ChunkError, Encoding};
 use crate::model::{FloatHistogram, SampleBuffer, TimeInterval};
-use crate::store::Aggregate;
+
+/// The aggregates of a downsampled chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Aggregate {
+    /// Number of samples.
+    Count,
+    /// Sum of samples.
+    Sum,
+    /// Smallest sample.
+    Min,
+    /// Largest sample.
+    Max,
+    /// Reset-corrected running total.
+    Counter,
+}
 
 /// Slots in the order in which they are stored.
 const SLOTS: [Aggregate; 5] = [Aggregate::Count, Aggregate::Sum, Aggregate::Min, Aggregate::Max, Aggregate::Counter];

@@ -5,21 +5,6 @@ use std::time::Instant;
 
 use crate::model::{Budget, Matcher, TenantScope, TimeInterval, UnlimitedBudget};
 
-/// The aggregates of a downsampled chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Aggregate {
-    /// Number of samples.
-    Count,
-    /// Sum of samples.
-    Sum,
-    /// Smallest sample.
-    Min,
-    /// Largest sample.
-    Max,
-    /// Reset-corrected running total.
-    Counter,
-}
-
 /// A request for series. Cheap to clone; every field is set by whoever makes it.
 #[derive(Debug, Clone)]
 pub struct SeriesRequest {
@@ -31,8 +16,6 @@ pub struct SeriesRequest {
     pub interval: TimeInterval,
     /// Coarsest acceptable resolution in milliseconds; 0 asks for raw samples.
     pub max_resolution_ms: i64,
-    /// Aggregates wanted of downsampled chunks; empty asks for all.
-    pub aggregates: Vec<Aggregate>,
     /// At most so many series, in key order; approximate across parts.
     pub limit: Option<usize>,
     /// Only labels are wanted: the chunk lists stay empty.
@@ -56,7 +39,6 @@ impl SeriesRequest {
             matchers: matchers.into(),
             interval,
             max_resolution_ms: 0,
-            aggregates: Vec::new(),
             limit: None,
             skip_chunks: false,
             drop_labels: Arc::from([]),
