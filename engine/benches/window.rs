@@ -82,6 +82,7 @@ fn rate() -> Arc<dyn ExecutionPlan> {
         windows: Windows { grid, offset_ms: 0, at: None, range_ms: 300_000 },
         function: WindowFunction::Range(Arc::from(kernel)),
         name: "rate",
+        counter: true,
         args: Vec::new(),
         labels: LabelOutput { drop_name: true, projection: Projection::All },
         span: Span::default(),

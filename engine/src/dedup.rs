@@ -11,10 +11,16 @@
 //! For functions of counters, a change of replica must not look like a reset: a side that is behind the last
 //! emitted value at a change is raised to it from there on.
 
+use promql::Function;
 use storage::model::SampleBuffer;
 
 /// A side's penalty in milliseconds while no interval is known.
 const INITIAL_PENALTY_MS: i64 = 5000;
+
+/// Whether `function` takes its samples for those of a counter, so that [`merge_replicas`] has to. Thanos's list.
+pub(crate) fn reads_counter(function: Function) -> bool {
+    matches!(function, Function::Rate | Function::Irate | Function::Increase | Function::Resets)
+}
 
 /// Folds `replicas` into one series, each given in time order. `counter` keeps changes of replica from looking like resets.
 #[must_use]

@@ -28,7 +28,7 @@ use crate::go_float::{go_float, go_float_2, go_label_float};
 use crate::kernel::ScalarArg;
 use crate::label_ops::{drop_name, set_label};
 use crate::operator::{operator_plumbing, plan_properties};
-use crate::scalar::{ScalarInput, with_scalars};
+use crate::scalar::{ScalarInput, input_and_scalars, resolve_all, with_scalars};
 use crate::scalar_math::{NativeFraction, NativeQuantile};
 use crate::vector::{VectorBuilder, vector_schema};
 
@@ -94,7 +94,7 @@ impl ExecutionPlan for HistogramQuantileExec {
     operator_plumbing!("HistogramQuantileExec");
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        std::iter::once(&self.input).chain(self.args.iter().filter_map(ScalarInput::child)).collect()
+        input_and_scalars(&self.input, &self.args)
     }
 
     fn execute(
@@ -108,10 +108,7 @@ impl ExecutionPlan for HistogramQuantileExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let compute = metrics.elapsed_compute().clone();
         let rows = async move {
-            let mut args = Vec::with_capacity(inputs.len());
-            for input in &inputs {
-                args.push(input.resolve(&context).await?);
-            }
+            let args = resolve_all(&inputs, &context).await?;
             let rows = CollectedRows::collect(&input, context, "HistogramQuantileExec").await?;
             let _timer = compute.timer();
             let (histograms, columns) = (group(&rows, &query, &position)?, columns(&function, &args, grid, &query));

@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::kernel::ScalarArg;
 use crate::label_ops::drop_name;
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
-use crate::scalar::{ScalarInput, with_scalars};
+use crate::scalar::{ScalarInput, input_and_scalars, resolve_all, with_scalars};
 use crate::scalar_math::{InstantFunction, histogram_avg, histogram_stddev, histogram_stdvar, instant_function};
 use crate::vector::{Row, RowView, VectorBuilder, VectorColumns};
 
@@ -121,7 +121,7 @@ impl ExecutionPlan for MapExec {
     operator_plumbing!("MapExec");
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        std::iter::once(&self.input).chain(self.args.iter().filter_map(ScalarInput::child)).collect()
+        input_and_scalars(&self.input, &self.args)
     }
 
     fn execute(
@@ -132,10 +132,7 @@ impl ExecutionPlan for MapExec {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let (function, inputs) = (self.function, self.args.clone());
         let map = async move {
-            let mut args = Vec::with_capacity(inputs.len());
-            for input in &inputs {
-                args.push(input.resolve(&context).await?);
-            }
+            let args = resolve_all(&inputs, &context).await?;
             Ok(move |batch: &RecordBatch| apply(function, &args, batch))
         };
         Ok(map_batches(self.schema(), input, BaselineMetrics::new(&self.metrics, partition), map))

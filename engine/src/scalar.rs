@@ -88,3 +88,23 @@ pub(crate) fn with_scalars(
     let scalars = scalars.iter().map(|scalar| scalar.with_child(&mut inputs)).collect::<Result<_>>()?;
     Ok((input, scalars))
 }
+
+/// The children of an operator that are one plan and those of its `scalars`, as [`with_scalars`] takes them apart.
+pub(crate) fn input_and_scalars<'a>(
+    input: &'a Arc<dyn ExecutionPlan>,
+    scalars: &'a [ScalarInput],
+) -> Vec<&'a Arc<dyn ExecutionPlan>> {
+    std::iter::once(input).chain(scalars.iter().filter_map(ScalarInput::child)).collect()
+}
+
+/// All of `scalars` at every step.
+///
+/// # Errors
+/// What their plans fail with.
+pub(crate) async fn resolve_all(scalars: &[ScalarInput], context: &Arc<TaskContext>) -> Result<Vec<ScalarArg>> {
+    let mut args = Vec::with_capacity(scalars.len());
+    for scalar in scalars {
+        args.push(scalar.resolve(context).await?);
+    }
+    Ok(args)
+}

@@ -14,32 +14,33 @@
 mod evaluate;
 mod label_output;
 mod subquery;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
-use futures::{TryStreamExt, stream};
 use promql::tree::Span;
+use storage::model::SampleBuffer;
 use storage::schema::SeriesColumns;
 
 use crate::context::QueryContext;
-use crate::error::{Error, Result};
-use crate::kernel::{RangeKernel, ScalarArg, Windows};
-use crate::operator::{Worker, batch_stream, operator_plumbing, partition_count, plan_properties, work_stream};
-use crate::scalar::{ScalarInput, with_scalars};
+use crate::error::Result;
+use crate::kernel::{RangeKernel, Windows};
+use crate::operator::{operator_plumbing, partition_count, plan_properties};
+use crate::scalar::{ScalarInput, input_and_scalars, with_scalars};
 use crate::series_decoder::SeriesDecoder;
-use crate::vector::{VectorBuilder, rows_per_batch, vector_schema};
+use crate::vector::vector_schema;
 
-use evaluate::Evaluator;
 pub use label_output::LabelOutput;
 pub use subquery::SubqueryExec;
 pub(crate) use subquery::to_samples;
+use worker::{SampleSource, window_stream};
 
 /// What is computed of each window.
 #[derive(Debug, Clone)]
@@ -63,6 +64,8 @@ pub struct WindowSpec {
     pub function: WindowFunction,
     /// The function's name, for EXPLAIN.
     pub name: &'static str,
+    /// Whether a change of replica must not look like a counter reset. A subquery has no replicas.
+    pub counter: bool,
     /// Its scalar arguments.
     pub args: Vec<ScalarInput>,
     /// The labels of the result.
@@ -77,8 +80,6 @@ pub struct WindowExec {
     input: Arc<dyn ExecutionPlan>,
     spec: WindowSpec,
     context: QueryContext,
-    /// Whether a change of replica must not look like a counter reset.
-    counter: bool,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -88,9 +89,7 @@ impl WindowExec {
     #[must_use]
     pub fn new(input: Arc<dyn ExecutionPlan>, spec: WindowSpec, context: QueryContext) -> Self {
         let properties = plan_properties(vector_schema(spec.windows.steps()), partition_count(&input));
-        // the functions for which Thanos corrects counters where it changes from one replica to another
-        let counter = matches!(spec.name, "rate" | "irate" | "increase" | "resets");
-        Self { input, spec, context, counter, properties, metrics: ExecutionPlanMetricsSet::new() }
+        Self { input, spec, context, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
 
     fn with_inputs(&self, inputs: Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self> {
@@ -115,15 +114,6 @@ impl WindowSpec {
         }
         write!(f, "{}", self.labels)
     }
-
-    /// The scalar arguments at every step.
-    async fn resolve_args(&self, context: &Arc<TaskContext>) -> Result<Vec<ScalarArg>> {
-        let mut args = Vec::with_capacity(self.args.len());
-        for arg in &self.args {
-            args.push(arg.resolve(context).await?);
-        }
-        Ok(args)
-    }
 }
 
 impl DisplayAs for WindowExec {
@@ -137,7 +127,7 @@ impl ExecutionPlan for WindowExec {
     operator_plumbing!("WindowExec");
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        std::iter::once(&self.input).chain(self.spec.args.iter().filter_map(ScalarInput::child)).collect()
+        input_and_scalars(&self.input, &self.spec.args)
     }
 
     fn execute(
@@ -147,52 +137,23 @@ impl ExecutionPlan for WindowExec {
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let input = self.input.execute(partition, Arc::clone(&context))?;
-        let (spec, query, counter) = (self.spec.clone(), self.context.clone(), self.counter);
-        let compute = metrics.elapsed_compute().clone();
-        let batches = stream::once(async move {
-            let args = spec.resolve_args(&context).await?;
-            let worker = WindowWorker {
-                rows: None,
-                decoder: SeriesDecoder::for_windows(&spec.windows, counter),
-                builder: VectorBuilder::new(spec.windows.steps()),
-                evaluator: Evaluator::new(spec, args, query),
-            };
-            Ok::<_, Error>(work_stream(input, worker, compute))
-        });
-        Ok(batch_stream(self.schema(), metrics, batches.try_flatten()))
+        let source = SeriesSource(SeriesDecoder::for_windows(&self.spec.windows, self.spec.counter));
+        Ok(window_stream(source, input, self.spec.clone(), self.context.clone(), context, metrics))
     }
 }
 
-struct WindowWorker {
-    /// The batch being worked on, and its next row.
-    rows: Option<(SeriesColumns, usize)>,
-    decoder: SeriesDecoder,
-    evaluator: Evaluator,
-    builder: VectorBuilder,
-}
+/// The samples of stored series.
+struct SeriesSource(SeriesDecoder);
 
-impl Worker for WindowWorker {
-    fn load(&mut self, batch: RecordBatch) -> Result<()> {
-        self.rows = Some((SeriesColumns::try_new(&batch)?, 0));
-        Ok(())
+impl SampleSource for SeriesSource {
+    type Batch = SeriesColumns;
+
+    fn open(batch: &RecordBatch) -> Result<(SeriesColumns, usize)> {
+        Ok((SeriesColumns::try_new(batch)?, batch.num_rows()))
     }
 
-    /// Works until a batch is full or the rows at hand are done; at the end of the input puts out what is left.
-    fn advance(&mut self, ended: bool) -> Result<Option<RecordBatch>> {
-        let batch_rows = rows_per_batch(self.evaluator.steps());
-        if let Some((columns, next)) = &mut self.rows {
-            while *next < columns.labels.len() {
-                let row = *next;
-                *next += 1;
-                let samples = self.decoder.decode(columns, row)?;
-                self.evaluator.evaluate(columns.labels.value(row), samples, &mut self.builder)?;
-                if self.builder.len() >= batch_rows {
-                    return self.builder.finish().map(Some);
-                }
-            }
-            self.rows = None;
-        }
-        if ended && !self.builder.is_empty() { self.builder.finish().map(Some) } else { Ok(None) }
+    fn samples<'a>(&'a mut self, columns: &'a SeriesColumns, row: usize) -> Result<(&'a str, &'a SampleBuffer)> {
+        Ok((columns.labels.value(row), self.0.decode(columns, row)?))
     }
 }
 

@@ -10,6 +10,7 @@ use super::names::may_differ_in_name;
 use super::selectors::{subquery_grid, subquery_windows};
 use super::{Plan, Planner, operators};
 use crate::concat::ConcatExec;
+use crate::dedup::reads_counter;
 use crate::error::{Error, Result};
 use crate::kernel::range_kernel;
 use crate::map::{ElementFunction, MapExec};
@@ -71,6 +72,7 @@ impl Planner {
             windows,
             function: WindowFunction::Range(Arc::from(kernel)),
             name: call.function.name(),
+            counter: reads_counter(call.function),
             args,
             labels: LabelOutput { drop_name: !keeps_name, projection: projection.clone() },
             // annotations name the first argument, which is φ for quantile_over_time

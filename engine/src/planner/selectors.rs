@@ -194,6 +194,7 @@ impl Planner {
             windows: windows(selector, self.settings.context.lookback_ms, grid),
             function,
             name,
+            counter: false,
             args: Vec::new(),
             labels: LabelOutput { drop_name, projection: selector.projection.clone() },
             span: selector.span,

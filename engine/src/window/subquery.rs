@@ -13,17 +13,16 @@ use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSe
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
-use futures::{TryStreamExt, stream};
 use promql::tree::Grid;
 use storage::model::{CounterResetHint, FloatHistogram, SampleBuffer};
 
 use super::WindowSpec;
-use super::evaluate::Evaluator;
+use super::worker::{SampleSource, window_stream};
 use crate::context::QueryContext;
-use crate::error::{Error, Result};
-use crate::operator::{Worker, batch_stream, operator_plumbing, partition_count, plan_properties, work_stream};
-use crate::scalar::{ScalarInput, with_scalars};
-use crate::vector::{RowView, VectorBuilder, VectorColumns, rows_per_batch, vector_schema};
+use crate::error::Result;
+use crate::operator::{operator_plumbing, partition_count, plan_properties};
+use crate::scalar::{input_and_scalars, with_scalars};
+use crate::vector::{RowView, VectorColumns, vector_schema};
 
 /// Evaluates a range function over vector batches.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ impl ExecutionPlan for SubqueryExec {
     operator_plumbing!("SubqueryExec");
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        std::iter::once(&self.input).chain(self.spec.args.iter().filter_map(ScalarInput::child)).collect()
+        input_and_scalars(&self.input, &self.spec.args)
     }
 
     fn execute(
@@ -71,53 +70,27 @@ impl ExecutionPlan for SubqueryExec {
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let input = self.input.execute(partition, Arc::clone(&context))?;
-        let (spec, query, inner) = (self.spec.clone(), self.context.clone(), self.inner);
-        let compute = metrics.elapsed_compute().clone();
-        let batches = stream::once(async move {
-            let args = spec.resolve_args(&context).await?;
-            let steps = spec.windows.steps();
-            let worker = SubqueryWorker {
-                rows: None,
-                inner,
-                samples: SampleBuffer::new(),
-                builder: VectorBuilder::new(steps),
-                evaluator: Evaluator::new(spec, args, query),
-            };
-            Ok::<_, Error>(work_stream(input, worker, compute))
-        });
-        Ok(batch_stream(self.schema(), metrics, batches.try_flatten()))
+        let source = StepSource { inner: self.inner, samples: SampleBuffer::new() };
+        Ok(window_stream(source, input, self.spec.clone(), self.context.clone(), context, metrics))
     }
 }
 
-struct SubqueryWorker {
-    rows: Option<(VectorColumns, usize)>,
+/// The steps of an inner query as samples.
+struct StepSource {
     inner: Grid,
     samples: SampleBuffer,
-    evaluator: Evaluator,
-    builder: VectorBuilder,
 }
 
-impl Worker for SubqueryWorker {
-    fn load(&mut self, batch: RecordBatch) -> Result<()> {
-        self.rows = Some((VectorColumns::try_new(&batch)?, 0));
-        Ok(())
+impl SampleSource for StepSource {
+    type Batch = VectorColumns;
+
+    fn open(batch: &RecordBatch) -> Result<(VectorColumns, usize)> {
+        Ok((VectorColumns::try_new(batch)?, batch.num_rows()))
     }
 
-    fn advance(&mut self, ended: bool) -> Result<Option<RecordBatch>> {
-        let batch_rows = rows_per_batch(self.evaluator.steps());
-        if let Some((columns, next)) = &mut self.rows {
-            while *next < columns.len() {
-                let row = *next;
-                *next += 1;
-                to_samples(&columns.row(row), &self.inner, &mut self.samples);
-                self.evaluator.evaluate(columns.labels(row), &self.samples, &mut self.builder)?;
-                if self.builder.len() >= batch_rows {
-                    return self.builder.finish().map(Some);
-                }
-            }
-            self.rows = None;
-        }
-        if ended && !self.builder.is_empty() { self.builder.finish().map(Some) } else { Ok(None) }
+    fn samples<'a>(&'a mut self, columns: &'a VectorColumns, row: usize) -> Result<(&'a str, &'a SampleBuffer)> {
+        to_samples(&columns.row(row), &self.inner, &mut self.samples);
+        Ok((columns.labels(row), &self.samples))
     }
 }
 

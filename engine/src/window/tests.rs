@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use storage::model::{Labels, SampleBuffer, is_stale_nan};
 
 use super::*;
+use crate::error::Error;
 use crate::kernel::range_kernel;
 use crate::testing::series::{TestSeries, chunks, samples, series_batch, series_source};
 use crate::testing::{self, End, check_cancel, check_error, grid};
@@ -26,7 +27,7 @@ fn series(text: &str) -> Vec<RecordBatch> {
 
 fn spec(windows: Windows, function: WindowFunction) -> WindowSpec {
     let (name, labels) = ("select", LabelOutput::default());
-    WindowSpec { windows, function, name, args: vec![], labels, span: Span::default() }
+    WindowSpec { windows, function, name, counter: false, args: vec![], labels, span: Span::default() }
 }
 
 /// Windows of `range_ms` at minutes 0, 1, 2, …
@@ -122,6 +123,19 @@ fn replicas_are_joined() {
     testing::check(plan(WindowFunction::Select, 60_000), "m 1 2 _ _ 104");
     let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets).unwrap()));
     testing::check(plan(resets, 300_000), "m 0 0 0 0 0");
+}
+
+#[test]
+fn a_counter_does_not_fall_where_the_replica_changes() {
+    let replica = |text: &str, number: u32| chunks(&samples(text), 2, number);
+    let both = [replica("0:100 60:102", 1), replica("1:7 61:8 121:9 181:10 241:11", 2)].concat();
+    let batch = series_batch(&[(testing::labels("m").into_key(), both)]);
+    for (counter, expected) in [(false, "m 0 0 0 0 1"), (true, "m 0 0 0 0 0")] {
+        let source = Arc::new(series_source(vec![batch.clone()], End::Done));
+        let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets).unwrap()));
+        let spec = WindowSpec { counter, ..spec(windows(5, 300_000), resets) };
+        testing::check(Arc::new(WindowExec::new(source, spec, testing::context())), expected);
+    }
 }
 
 #[test]
