@@ -5,7 +5,8 @@
 //!     ──> every chunk's checksum ──> tombstones ──> views into the fetched buffers
 //! ```
 //!
-//! A batch holds one buffer a joined range, so that what it is charged for is what was fetched.
+//! A batch holds one buffer a joined range, so that what it is charged for is what was fetched. Every read is reserved
+//! before it begins, also the second one of a chunk that turns out longer than was thought.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -31,7 +32,7 @@ use crate::side_index::ChunkSpan;
 
 use super::block::or_gone;
 use super::deletions;
-use super::files::{BlockFiles, JoinedReads};
+use super::files::{BlockFiles, JoinedReads, join};
 use super::selection::Selection;
 use super::{KeyRange, SeriesStream};
 
@@ -154,7 +155,6 @@ impl ChunkFetch {
     async fn batch(&self, plan: BatchPlan) -> Result<RecordBatch> {
         self.check_deadline()?;
         let mut reservation = Reservation::new(Arc::clone(&self.budget));
-        reservation.try_grow(usize::try_from(plan.bytes).unwrap_or(usize::MAX))?;
         let mut segments: BTreeMap<u32, SegmentReads> = BTreeMap::new();
         for chunk in &plan.chunks {
             let at = ChunkRef(chunk.span.chunk_ref);
@@ -164,7 +164,7 @@ impl ChunkFetch {
         }
         for (&segment, reads) in &mut segments {
             self.check_deadline()?;
-            reads.fetch(&self.files, segment).await?;
+            reads.fetch(&self.files, segment, &mut reservation).await?;
         }
         let mut builder = BatchBuilder::new(&segments);
         for (n, i) in plan.series.clone().enumerate() {
@@ -174,7 +174,7 @@ impl ChunkFetch {
                 let at = ChunkRef(chunk.span.chunk_ref);
                 let reads = segments.get(&at.segment());
                 let reads = reads.ok_or_else(|| Error::Internal("chunk of a segment that was not read".to_owned()))?;
-                let found = reads.find(&self.files, at).await?;
+                let found = reads.find(&self.files, at, &mut reservation).await?;
                 let (extent, deleted) = deletions::of_chunk(&self.tombstones, chunk.series_ref, chunk.span.interval());
                 if extent != Deleted::None {
                     let name = SegmentName::new(self.files.place(), at.segment());
@@ -184,7 +184,7 @@ impl ChunkFetch {
                         })?;
                     kept.iter().for_each(|kept| builder.push_encoded(kept, chunk.replica));
                 } else {
-                    builder.push_stored(chunk, at.segment(), &found)?;
+                    builder.push_stored(chunk, at.segment(), found)?;
                 }
             }
             builder.push_series(self.selection.key(i), !chunks.is_empty());
@@ -203,51 +203,78 @@ struct SegmentReads {
 /// A checked chunk.
 struct Found {
     stored: StoredChunk,
-    /// The buffer of the segment that it lies in and where, unless it was read on its own.
-    view: Option<(usize, usize)>,
+    buffer: FoundIn,
+    /// Where in the buffer the payload lies.
+    at: usize,
+}
+
+/// The buffer that a chunk lies in.
+enum FoundIn {
+    /// One of the segment's, by number.
+    Joined(usize),
+    /// One of its own.
+    Own(Bytes),
 }
 
 impl SegmentReads {
-    async fn fetch(&mut self, files: &BlockFiles, segment: u32) -> Result<()> {
+    async fn fetch(&mut self, files: &BlockFiles, segment: u32, reservation: &mut Reservation) -> Result<()> {
         self.ranges.sort_unstable_by_key(|range| range.start);
         let gap = if files.remote_path().is_some() { REMOTE_GAP } else { LOCAL_GAP };
+        self.ranges = join(&self.ranges, gap);
+        let bytes = self.ranges.iter().map(|range| range.end - range.start).sum();
+        reservation.try_grow(in_memory(bytes))?;
         let name = SegmentName::new(files.place(), segment);
-        self.joined = files.read_joined(name.rel_path(), &self.ranges, gap).await?;
+        self.joined = files.read_joined(name.rel_path(), &self.ranges, 0).await?;
         Ok(())
     }
 
     /// Takes a chunk out of what was fetched, or fetches it on its own where it turns out longer than thought.
-    async fn find(&self, files: &BlockFiles, chunk: ChunkRef) -> Result<Found> {
+    async fn find(&self, files: &BlockFiles, chunk: ChunkRef, reservation: &mut Reservation) -> Result<Found> {
         let name = SegmentName::new(files.place(), chunk.segment());
         let offset = u64::from(chunk.offset());
         let located = self.joined.locate(offset);
         let (buffer, at) =
             located.ok_or_else(|| files.corrupt(name.rel_path(), offset, "chunk starts past the end"))?;
         match name.read_chunk(&self.joined.buffers[buffer], self.joined.starts[buffer], chunk.offset())? {
-            ReadChunk::Whole(stored) => {
-                let at = at + stored.stored_len - CRC_LEN - stored.data.len();
-                Ok(Found { stored, view: Some((buffer, at)) })
-            }
+            ReadChunk::Whole(stored) => Ok(Found::new(stored, FoundIn::Joined(buffer), at)),
             ReadChunk::Short { end } => {
                 // where not even the length was at hand, `end` is enough for the length only
                 let end = end.max(offset + CHUNK_BYTES_ESTIMATE);
-                let read = async |end: u64| -> Result<Bytes> {
-                    let file = name.rel_path();
-                    Ok(files
-                        .read_ranges(file, std::slice::from_ref(&(offset..end)), 0)
-                        .await?
-                        .pop()
-                        .unwrap_or_default())
-                };
-                let bytes = read(end).await?;
-                let stored = match name.read_chunk(&bytes, offset, chunk.offset())? {
-                    ReadChunk::Whole(stored) => stored,
-                    ReadChunk::Short { end } => name.whole_chunk(&read(end).await?, offset, chunk.offset())?,
-                };
-                Ok(Found { stored, view: None })
+                let bytes = read_own(files, &name, offset..end, reservation).await?;
+                match name.read_chunk(&bytes, offset, chunk.offset())? {
+                    ReadChunk::Whole(stored) => Ok(Found::new(stored, FoundIn::Own(bytes), 0)),
+                    ReadChunk::Short { end } => {
+                        let bytes = read_own(files, &name, offset..end, reservation).await?;
+                        Ok(Found::new(name.whole_chunk(&bytes, offset, chunk.offset())?, FoundIn::Own(bytes), 0))
+                    }
+                }
             }
         }
     }
+}
+
+impl Found {
+    /// A chunk that begins at `chunk_at` of its buffer.
+    fn new(stored: StoredChunk, buffer: FoundIn, chunk_at: usize) -> Self {
+        let at = chunk_at + stored.stored_len - CRC_LEN - stored.data.len();
+        Self { stored, buffer, at }
+    }
+}
+
+/// Reads a range of a segment on its own, after reserving it.
+async fn read_own(
+    files: &BlockFiles,
+    name: &SegmentName,
+    range: Range<u64>,
+    reservation: &mut Reservation,
+) -> Result<Bytes> {
+    reservation.try_grow(in_memory(range.end - range.start))?;
+    let read = files.read_ranges(name.rel_path(), std::slice::from_ref(&range), 0).await?;
+    Ok(read.into_iter().next().unwrap_or_default())
+}
+
+fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn read_length(span: &ChunkSpan) -> u64 {
@@ -296,15 +323,14 @@ impl BatchBuilder {
         }
     }
 
-    fn push_stored(&mut self, chunk: &Wanted, segment: u32, found: &Found) -> Result<()> {
+    fn push_stored(&mut self, chunk: &Wanted, segment: u32, found: Found) -> Result<()> {
         self.push_fields(chunk.span.interval(), found.stored.encoding, chunk.replica);
-        let Some((buffer, at)) = found.view else {
-            self.data.append_value(&found.stored.data);
-            return Ok(());
-        };
-        let first = self.first_buffers.get(&segment).copied().unwrap_or_default();
         let number = |v: usize| u32::try_from(v).map_err(|_| Error::Internal("chunk past 4 GiB".to_owned()));
-        Ok(self.data.try_append_view(first + number(buffer)?, number(at)?, number(found.stored.data.len())?)?)
+        let block = match found.buffer {
+            FoundIn::Joined(buffer) => self.first_buffers.get(&segment).copied().unwrap_or_default() + number(buffer)?,
+            FoundIn::Own(bytes) => self.data.append_block(Buffer::from(bytes)),
+        };
+        Ok(self.data.try_append_view(block, number(found.at)?, number(found.stored.data.len())?)?)
     }
 
     fn push_encoded(&mut self, chunk: &EncodedChunk, replica: u32) {

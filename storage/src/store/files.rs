@@ -283,7 +283,7 @@ fn read_at(file: &std::fs::File, range: &Range<u64>) -> std::io::Result<Bytes> {
 }
 
 /// Joins ascending ranges with at most `gap` bytes between them.
-fn join(ranges: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
+pub(super) fn join(ranges: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match joined.last_mut() {

@@ -6,7 +6,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use super::blocks::{block_id, write_block};
 use super::*;
 use crate::ManualClock;
-use crate::model::BlockId;
+use crate::block::{BlockMeta, BlockWriter, ChunkPayload};
+use crate::model::{BlockId, SampleBuffer, TimeRange};
 use crate::side_index::{SideIndexCache, SideIndexSettings};
 use crate::store::{BlockFiles, BlockStore, BucketSettings, BucketStore, LocalDirStore};
 
@@ -184,32 +185,78 @@ async fn what_is_not_there_holds_nothing() {
     assert!(matches!(LocalDirStore::open(missing, in_memory()).await, Err(crate::Error::Io { .. })));
 }
 
+/// A budget of so many bytes, and the most that was ever taken of it.
+#[derive(Debug)]
+struct Limit {
+    all: usize,
+    taken: parking_lot::Mutex<(usize, usize)>,
+}
+
+impl Limit {
+    fn new(all: usize) -> Arc<Self> {
+        Arc::new(Self { all, taken: parking_lot::Mutex::default() })
+    }
+}
+
+impl crate::model::Budget for Limit {
+    fn try_grow(&self, bytes: usize) -> Result<(), crate::model::BudgetExceeded> {
+        let mut taken = self.taken.lock();
+        if bytes > self.all - taken.0 {
+            return Err(crate::model::BudgetExceeded(format!("{bytes} bytes")));
+        }
+        taken.0 += bytes;
+        taken.1 = taken.1.max(taken.0);
+        Ok(())
+    }
+
+    fn shrink(&self, bytes: usize) {
+        self.taken.lock().0 -= bytes;
+    }
+}
+
+/// Reads all that `store` has with `bytes` to spend; gives them back whatever comes.
+async fn read_within(store: &dyn Store, bytes: usize) -> (crate::Result<usize>, usize) {
+    let limit = Limit::new(bytes);
+    let mut request = SeriesRequest::new(vec![], TimeInterval::ALL);
+    request.budget = Arc::clone(&limit) as Arc<dyn crate::model::Budget>;
+    let found = read(store, request).await.map(|found| found.len());
+    let (left, most) = *limit.taken.lock();
+    assert_eq!(left, 0);
+    (found, most)
+}
+
 #[tokio::test]
 async fn memory_past_the_budget_is_refused_and_given_back() {
-    #[derive(Debug)]
-    struct Limit(parking_lot::Mutex<usize>);
-    impl crate::model::Budget for Limit {
-        fn try_grow(&self, bytes: usize) -> Result<(), crate::model::BudgetExceeded> {
-            let mut left = self.0.lock();
-            *left = left.checked_sub(bytes).ok_or_else(|| crate::model::BudgetExceeded(format!("{bytes} bytes")))?;
-            Ok(())
-        }
-
-        fn shrink(&self, bytes: usize) {
-            *self.0.lock() += bytes;
-        }
-    }
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &dataset("", &["n=1", "n=2"]), 1);
     let store = LocalDirStore::open(folder.path(), in_memory()).await.unwrap();
     for bytes in [0, 100, 1_000, 1 << 20] {
-        let limit = Arc::new(Limit(parking_lot::Mutex::new(bytes)));
-        let mut request = SeriesRequest::new(vec![], TimeInterval::ALL);
-        request.budget = Arc::clone(&limit) as Arc<dyn crate::model::Budget>;
-        match read(&store, request).await {
-            Ok(found) => assert_eq!((found.len(), bytes), (2, 1 << 20)),
+        match read_within(&store, bytes).await.0 {
+            Ok(found) => assert_eq!((found, bytes), (2, 1 << 20)),
             Err(error) => assert!(matches!(error, crate::Error::Budget(_)) && bytes < 1 << 20, "{error}"),
         }
-        assert_eq!(*limit.0.lock(), bytes);
     }
+}
+
+/// The last chunk of a segment has no known length. One that is longer than the guess is read again.
+#[tokio::test]
+async fn a_chunk_longer_than_guessed_is_reserved_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let meta = BlockMeta::new(block_id(0), TimeRange { mint: 0, maxt: 100_000 });
+    let mut samples = SampleBuffer::new();
+    (0_i32..20_000).for_each(|t| samples.push_float(i64::from(t), f64::from(t).sin()));
+    let chunks = crate::chunk::encode_series(&samples, usize::from(u16::MAX)).unwrap();
+    let [chunk] = &chunks[..] else { panic!("{} chunks", chunks.len()) };
+    let mut writer = BlockWriter::create(folder.path(), &meta).unwrap();
+    let (mint, maxt, encoding) = (chunk.mint, chunk.maxt, chunk.encoding as u8);
+    writer.push(&labels("n=1"), [ChunkPayload { mint, maxt, encoding, data: &chunk.data }]).unwrap();
+    writer.finish(meta, &mut ()).unwrap();
+    let store = LocalDirStore::open(folder.path(), in_memory()).await.unwrap();
+
+    let (found, most) = read_within(&store, 1 << 30).await;
+    assert_eq!(found.unwrap(), 1);
+    assert!(most > chunk.data.len() + 16_000, "{most} bytes reserved for a chunk of {}", chunk.data.len());
+    let (found, less) = read_within(&store, most - 1).await;
+    assert!(matches!(found, Err(crate::Error::Budget(_))), "{found:?}");
+    assert!(less < chunk.data.len(), "{less} bytes reserved before the chunk was");
 }
