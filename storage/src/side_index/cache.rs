@@ -85,6 +85,7 @@ impl SideIndexCache {
         let mut state = State::default();
         if let Some(folder) = &settings.folder {
             state.stored = stored_in(folder);
+            state.clock = state.stored.len() as u64;
             state.stored_bytes = state.stored.values().map(|stored| stored.bytes).sum();
         }
         Arc::new(Self { settings, state: Mutex::new(state), opening: Mutex::default() })
@@ -264,7 +265,8 @@ pub fn is_damage(error: &Error) -> bool {
     }
 }
 
-/// What a cache folder holds, the oldest used first.
+/// What a cache folder holds. What was read last before the restart counts as used last; a file system that does not
+/// note reads still tells what was written last.
 fn stored_in(folder: &Path) -> HashMap<BlockId, Stored> {
     let Ok(entries) = std::fs::read_dir(folder) else { return HashMap::new() };
     let mut found = Vec::new();
@@ -278,9 +280,9 @@ fn stored_in(folder: &Path) -> HashMap<BlockId, Stored> {
         let Ok(id) = name.parse::<BlockId>() else { continue };
         let files = [SIDE_INDEX_FILE, CHECKSUM_FILE].map(|file| std::fs::metadata(entry.path().join(file)).ok());
         let bytes = files.iter().flatten().map(std::fs::Metadata::len).sum();
-        let modified = files.iter().flatten().filter_map(|m| m.modified().ok()).max();
-        found.push((modified, id, bytes));
+        let touched = files.iter().flatten().flat_map(|m| [m.accessed(), m.modified()]).flatten().max();
+        found.push((touched, id, bytes));
     }
-    found.sort();
-    found.into_iter().map(|(_, id, bytes)| (id, Stored { bytes, used: 0 })).collect()
+    found.sort_unstable();
+    (1..).zip(found).map(|(used, (_, id, bytes))| (id, Stored { bytes, used })).collect()
 }

@@ -306,3 +306,36 @@ async fn the_cache_folder_keeps_its_limit_and_survives_a_restart() {
     assert!(!cached(block_id(0)));
     assert_eq!(cache.open(&blocks[0]).await.unwrap().rows(), 1);
 }
+
+#[tokio::test]
+async fn after_a_restart_the_cache_gives_up_what_was_used_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("cache");
+    // enough blocks that no order comes about by chance, used in an order of their own
+    let order: Vec<u64> = (0..16).map(|n| n * 7 % 16).collect();
+    let at = |n: u64| root.join(block_id(n).to_string());
+    for (used, &n) in (0..).zip(&order) {
+        std::fs::create_dir_all(at(n)).unwrap();
+        for name in [SIDE_INDEX_FILE, CHECKSUM_FILE] {
+            let file = std::fs::File::create(at(n).join(name)).unwrap();
+            std::io::Write::write_all(&mut &file, &[0; 500]).unwrap();
+            let day = |days: u64| std::time::UNIX_EPOCH + std::time::Duration::from_secs(86_400 * days);
+            // all written at once, then read one after the other
+            file.set_times(std::fs::FileTimes::new().set_modified(day(1)).set_accessed(day(2 + used))).unwrap();
+        }
+    }
+    let settings = |bytes| SideIndexSettings {
+        folder: Some(root.clone()),
+        folder_bytes_max: bytes,
+        ..SideIndexSettings::default()
+    };
+    let series = vec![DatasetSeries { labels: Labels::from_pairs([("a", "1")]), samples: vec![(1, 1.0)] }];
+    let path = write_block(folder.path(), block_id(99), &Dataset { external: vec![], series });
+    let cache = SideIndexCache::new(settings(16_000));
+    assert_eq!(cache.sizes().1, 16_000);
+    cache.open(&BlockFiles::local(block_id(99), path)).await.unwrap();
+    let (gone, kept): (Vec<u64>, Vec<u64>) = order.iter().partition(|&&n| !at(n).exists());
+    assert!(!gone.is_empty() && !kept.is_empty());
+    assert_eq!(gone, order[..gone.len()]);
+    assert!(root.join(block_id(99).to_string()).exists());
+}
