@@ -15,6 +15,7 @@ use super::bits::{BitReader, BitWriter};
 use crate::model::Timestamp;
 
 mod decode;
+mod steady;
 
 pub(super) use decode::decode;
 

@@ -4,10 +4,11 @@
 //! 1. look at the bits from here on, 57 of them, with one load;
 //! 2. while they begin with two zeros, every two are a sample equal to the one before in step and value: take all of
 //!    them at once;
-//! 3. else cut the time change, the value's control bits and, where they fit, its significant bits out of the same
+//! 3. where the step stays and the value changes, leave it to the loop of [`Steady`] until something else comes;
+//! 4. else cut the time change, the value's control bits and, where they fit, its significant bits out of the same
 //!    bits. Widths come from branches, not from a table: a predicted branch lets the processor find the next sample
 //!    before it has the bits of this one, a looked-up width does not;
-//! 4. write into columns that were sized once.
+//! 5. write into columns that were sized once.
 //!
 //! What need not be asked of every sample is asked outside: the loop runs over the bytes behind which a whole sample
 //! follows, and once more over a copy of the last bytes with zeros behind them, so whether the data has ended is asked
@@ -16,6 +17,7 @@
 
 use super::super::ChunkError;
 use super::super::bits::{BitReader, SHORT_WINDOW_BITS, short_window, sign, window};
+use super::steady::Steady;
 use super::{CHANGE_WIDTHS, HEADER_BYTES, XorWindow};
 use crate::model::{SampleBuffer, TimeInterval, Timestamp};
 
@@ -177,6 +179,16 @@ impl Columns<'_> {
                     }
                     continue;
                 }
+                if Steady::begins(next, xor) {
+                    let end = filled + Steady::room(t, step, maxt).min(slots - filled);
+                    let mut run = Steady { position, t, step, value, xor };
+                    let taken = run.decode(head, &mut timestamps[filled..end], &mut floats[filled..end]);
+                    if taken > 0 {
+                        Steady { position, t, value, xor, .. } = run;
+                        filled += taken;
+                        continue;
+                    }
+                }
                 position = decode_value::<1>(bits, position, next, &mut value, &mut xor)?;
             } else if next >> 62 == 0b10 {
                 step = step.wrapping_add_signed(short_change(next << 2));
@@ -260,7 +272,7 @@ fn decode_value<const USED: u32>(
     if control >> 63 == 0 {
         return Ok(position + USED as usize + 1);
     }
-    // Two branches with a constant each instead of one with a variable: see the module's third step.
+    // Two branches with a constant each instead of one with a variable: see the module's fourth step.
     if control >> 62 == 0b10 {
         let after = position + USED as usize + 2;
         *value ^= if xor.width <= SHORT_WINDOW_BITS - (USED + 2) {
