@@ -1,8 +1,14 @@
 //! What a query tells its user beside the answer: warnings and infos.
+//!
+//! Prometheus keeps them in a map and sends them in the order of its hash, which is another one each time. Here they are
+//! sorted, so that the same query over the same data gives the same bytes.
 
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
+
+/// The warning that a limit cut an answer short, in Prometheus's words.
+pub const TRUNCATED: &str = "results truncated due to limit";
 
 /// Collects the distinct annotations of one query. Shared by all operators of its plan.
 ///

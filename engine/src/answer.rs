@@ -93,12 +93,14 @@ pub enum Value {
         /// Its rows.
         batches: Vec<RecordBatch>,
     },
-    /// A range query: [vector batches](crate::vector) over the steps of `grid`, sorted by labels.
+    /// A range query: [vector batches](crate::vector) over the steps of `grid`.
     Matrix {
         /// The steps.
         grid: Grid,
-        /// Its rows.
+        /// Its rows, in no order.
         batches: Vec<RecordBatch>,
+        /// Batch and row of each series of the answer, sorted by labels: all rows, or as many as the request's limit.
+        order: Vec<(u32, u32)>,
     },
     /// An instant query whose root is a range vector, sorted by labels.
     Samples(Vec<(Labels, SampleBuffer)>),

@@ -46,7 +46,7 @@ mod vector_scalar;
 mod window;
 
 pub use aggregate::aggregate_plan;
-pub use annotations::AnnotationSink;
+pub use annotations::{AnnotationSink, TRUNCATED};
 pub use answer::{Answer, QueryRequest, QueryStats, QueryTime, Value};
 pub use binary::{BinaryExec, BinarySpec};
 pub use concat::ConcatExec;

@@ -26,7 +26,7 @@ use storage::store::SeriesRequest;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::annotations::AnnotationSink;
+use crate::annotations::{AnnotationSink, TRUNCATED};
 use crate::answer::{Answer, QueryRequest, QueryStats, QueryTime, Value};
 use crate::context::{QueryContext, SampleLimit};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ use crate::memory::{PoolBudget, ProcessPool, QueryPool};
 use crate::operator::{collect, reservation};
 use crate::planner::{Planner, PlannerSettings, matrix_interval, resolve_info, subquery_grid};
 use crate::series_decoder::SeriesDecoder;
-use crate::vector::VectorColumns;
+use crate::vector::{VectorColumns, label_column};
 use crate::window::to_samples;
 
 /// How queries are run; each field is a flag.
@@ -164,8 +164,8 @@ impl Run {
             return Ok(Answer { value, warnings: vec![], infos: vec![], stats: QueryStats::default() });
         }
         let (planner, context) = self.planner(&prepared).await?;
-        let mut warnings: Vec<String> = planner.warnings().cloned().collect();
         let query = planner.context();
+        planner.warnings().for_each(|missing| query.annotations.warn(missing));
         let (value, plan_time) = match matrix_root(&prepared.root) {
             Some(matrix) => {
                 let plan = planner.series(&matrix.selector)?;
@@ -176,11 +176,10 @@ impl Run {
         };
         let exec = started.elapsed().saturating_sub(plan_time);
         let (value, truncated) = limited(value, self.request.limit);
-        let (more, infos) = query.annotations.take();
-        warnings.extend(more);
         if truncated {
-            warnings.push("results truncated due to limit".to_owned());
+            query.annotations.warn(TRUNCATED);
         }
+        let (warnings, infos) = query.annotations.take();
         let samples = query.samples.total();
         let stats =
             QueryStats { samples_total: samples, peak_samples: samples, parse: prepared.parse, plan: plan_time, exec };
@@ -268,7 +267,9 @@ impl Run {
         let planned = started.elapsed();
         let batches = collect(&plan, Arc::clone(context), &memory).await?;
         if prepared.range {
-            return Ok((Value::Matrix { grid, batches }, planned));
+            let order = label_order(&batches)?;
+            memory.try_grow(order.capacity() * size_of::<(u32, u32)>())?;
+            return Ok((Value::Matrix { grid, batches, order }, planned));
         }
         if prepared.root.value_type() == ValueType::Scalar {
             let columns = VectorColumns::try_new(batches.first().ok_or_else(no_scalar)?)?;
@@ -365,6 +366,19 @@ fn without_stale(samples: &SampleBuffer) -> SampleBuffer {
     kept
 }
 
+/// Batch and row of every row, sorted by labels.
+fn label_order(batches: &[RecordBatch]) -> Result<Vec<(u32, u32)>> {
+    let labels = batches.iter().map(label_column).collect::<Result<Vec<_>>>()?;
+    let rows =
+        (0..).zip(batches).flat_map(|(batch, rows)| (0..rows.num_rows()).zip(0..).map(move |(_, row)| (batch, row)));
+    let mut order: Vec<(u32, u32)> = rows.collect();
+    let key = |&(batch, row): &(u32, u32)| labels[batch as usize].value(row as usize);
+    if !order.is_sorted_by_key(key) {
+        order.sort_by(|a, b| key(a).cmp(key(b)));
+    }
+    Ok(order)
+}
+
 /// The first `limit` series, and whether there were more.
 fn limited(value: Value, limit: Option<usize>) -> (Value, bool) {
     let Some(limit) = limit.filter(|&limit| limit > 0) else { return (value, false) };
@@ -373,9 +387,10 @@ fn limited(value: Value, limit: Option<usize>) -> (Value, bool) {
             let (batches, truncated) = first_rows(batches, limit);
             (Value::Vector { t, batches }, truncated)
         }
-        Value::Matrix { grid, batches } => {
-            let (batches, truncated) = first_rows(batches, limit);
-            (Value::Matrix { grid, batches }, truncated)
+        Value::Matrix { grid, batches, mut order } => {
+            let truncated = order.len() > limit;
+            order.truncate(limit);
+            (Value::Matrix { grid, batches, order }, truncated)
         }
         Value::Samples(mut series) => {
             let truncated = series.len() > limit;

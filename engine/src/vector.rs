@@ -21,6 +21,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 pub use builder::{Row, VectorBuilder};
+pub(crate) use columns::label_column;
 pub use columns::{RowView, Sample, VectorColumns};
 pub use histogram_codec::{decode_histogram, encode_histogram};
 

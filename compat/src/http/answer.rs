@@ -3,14 +3,12 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use engine::TRUNCATED;
 use futures::stream;
 use http::{HeaderValue, header};
 
 use super::error::{ApiError, ErrorKind};
 use super::json::{AnswerJson, push_annotations};
-
-/// How a result was cut short, in Prometheus's words.
-pub const TRUNCATED: &str = "results truncated due to limit";
 
 /// A success whose `data` is `data`, JSON already.
 pub fn success(data: &[u8], warnings: &[String]) -> Response {

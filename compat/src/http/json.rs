@@ -50,7 +50,7 @@ impl AnswerJson {
                 ("string", rows::Rows::none())
             }
             Value::Vector { t, batches } => ("vector", rows::Rows::vector(t, columns(&batches)?)),
-            Value::Matrix { grid, batches } => ("matrix", rows::Rows::matrix(grid, columns(&batches)?)),
+            Value::Matrix { grid, batches, order } => ("matrix", rows::Rows::matrix(grid, columns(&batches)?, order)),
             Value::Samples(series) => ("matrix", rows::Rows::samples(series)),
         };
         push_string(&mut head, result_type);

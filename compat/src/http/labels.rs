@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use engine::TRUNCATED;
 use storage::model::{Budget, Matcher, TenantScope, TimeInterval};
 use storage::store::{LabelRequest, LabelSet};
 
 use super::Api;
-use super::answer::{TRUNCATED, require_complete, success};
+use super::answer::{require_complete, success};
 use super::error::ApiError;
 use super::json::push_array;
 use super::matchers::parse_matcher_sets;

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
+use engine::TRUNCATED;
 use futures::TryStreamExt;
 use storage::model::{Matcher, TimeInterval};
 use storage::store::{SeriesRequest, SeriesSet};
 
 use super::Api;
-use super::answer::{TRUNCATED, require_complete, success};
+use super::answer::{require_complete, success};
 use super::error::ApiError;
 use super::json::push_labels;
 use super::labels::metadata_interval;

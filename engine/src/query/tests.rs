@@ -133,7 +133,10 @@ fn shown(value: &Value) -> String {
         Value::Scalar { t, value } => format!("scalar at {t}: {value}"),
         Value::String { t, value } => format!("string at {t}: {value}"),
         Value::Vector { t, batches } => format!("vector at {t}: {}", rows(batches)),
-        Value::Matrix { grid, batches } => format!("matrix of {}: {}", grid.steps(), rows(batches)),
+        Value::Matrix { grid, batches, order } => {
+            let order = order.iter().map(|&(batch, row)| batches[batch as usize].slice(row as usize, 1));
+            format!("matrix of {}: {}", grid.steps(), rows(&order.collect::<Vec<_>>()))
+        }
         Value::Samples(series) => {
             let series: Vec<String> = series
                 .iter()
@@ -190,7 +193,7 @@ fn series_are_limited_with_a_warning() {
         let answer = query(store(TWO), settings(), request).unwrap();
         (shown(&answer.value), answer.warnings)
     };
-    let truncated = vec!["results truncated due to limit".to_owned()];
+    let truncated = vec![TRUNCATED.to_owned()];
     assert_eq!(
         limited("m", 1),
         (r#"vector at 60000: {__name__="m", n="1"} [Some(3.0)]"#.to_owned(), truncated.clone())
@@ -202,9 +205,30 @@ fn series_are_limited_with_a_warning() {
 }
 
 #[test]
+fn of_a_range_query_the_first_series_by_labels_stay() {
+    let stored = "
+        m{a=\"1\",n=\"9\"} 0:1
+        m{a=\"2\",n=\"1\"} 0:2
+        m{a=\"3\",n=\"5\"} 0:3
+    ";
+    let range = QueryTime::Range(Grid { start: 0, end: 0, step_ms: 1 });
+    for (limit, expected) in [
+        (Some(2), r#"matrix of 1: {n="1"} [Some(2.0)]; {n="5"} [Some(3.0)]"#),
+        (None, r#"matrix of 1: {n="1"} [Some(2.0)]; {n="5"} [Some(3.0)]; {n="9"} [Some(1.0)]"#),
+    ] {
+        let request = QueryRequest { limit, ..QueryRequest::new("sum by (n) (m)", range) };
+        let answer = query(store(stored), settings(), request).unwrap();
+        assert_eq!((shown(&answer.value).as_str(), answer.warnings.len()), (expected, usize::from(limit.is_some())));
+    }
+}
+
+#[test]
 fn what_the_store_cannot_answer_is_a_warning() {
-    let store = TestStore { warnings: vec!["a block is gone".to_owned()], ..store(TWO) };
-    assert_eq!(query(store, settings(), instant("m")).unwrap().warnings, ["a block is gone"]);
+    let warnings = vec!["b is gone".to_owned(), "a is gone".to_owned()];
+    let store = TestStore { warnings, ..store(TWO) };
+    let request = QueryRequest { limit: Some(1), ..instant("m or m offset 1s or quantile(2, m)") };
+    let invalid = "PromQL warning: quantile value should be between 0 and 1, got 2 (1:30)";
+    assert_eq!(query(store, settings(), request).unwrap().warnings, [invalid, "a is gone", "b is gone", TRUNCATED]);
 }
 
 #[test]

@@ -41,21 +41,29 @@ pub struct RowView<'a> {
     pub histograms: &'a [(u32, FloatHistogram)],
 }
 
+fn column<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T> {
+    batch
+        .column_by_name(name)
+        .and_then(|c| c.as_any().downcast_ref::<T>())
+        .ok_or_else(|| Error::Internal(format!("vector batch without a proper column {name}")))
+}
+
+/// The label keys of a vector batch, where nothing else of it is needed.
+///
+/// # Errors
+/// [`Error::Internal`] where it is not a vector batch.
+pub(crate) fn label_column(batch: &RecordBatch) -> Result<&StringViewArray> {
+    column(batch, "labels")
+}
+
 impl VectorColumns {
     /// Takes a batch apart.
     ///
     /// # Errors
     /// [`Error::Internal`] where it is not a vector batch.
     pub fn try_new(batch: &RecordBatch) -> Result<Self> {
-        fn column<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T> {
-            batch
-                .column_by_name(name)
-                .and_then(|c| c.as_any().downcast_ref::<T>())
-                .ok_or_else(|| Error::Internal(format!("vector batch without a proper column {name}")))
-        }
-        let labels: &StringViewArray = column(batch, "labels")?;
         Self::from_arrays(
-            labels.clone(),
+            label_column(batch)?.clone(),
             column::<FixedSizeListArray>(batch, "values")?,
             column::<ListArray>(batch, "histograms")?,
         )

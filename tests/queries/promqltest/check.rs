@@ -36,7 +36,7 @@ pub fn outcome(value: Value) -> Result<Outcome, String> {
         Value::String { value, .. } => Outcome::String(value),
         Value::Samples(series) => Outcome::Matrix(series),
         Value::Vector { t, batches } => Outcome::Vector(read(&columns(&batches).map_err(wrong)?, t, 1)),
-        Value::Matrix { grid, batches } => {
+        Value::Matrix { grid, batches, .. } => {
             Outcome::Matrix(read(&columns(&batches).map_err(wrong)?, grid.start, grid.step_ms))
         }
     })

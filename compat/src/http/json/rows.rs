@@ -60,13 +60,8 @@ impl Rows {
         Self { source: Source::Vector { t, batches }, order: order.into_iter() }
     }
 
-    /// The rows of batches over `grid`, sorted by labels.
-    pub fn matrix(grid: Grid, batches: Vec<VectorColumns>) -> Self {
-        let mut order = in_sequence(&batches);
-        let key = |&(batch, row): &(u32, u32)| batches[batch as usize].labels(row as usize);
-        if !order.is_sorted_by_key(key) {
-            order.sort_by(|a, b| key(a).cmp(key(b)));
-        }
+    /// The rows of batches over `grid` that `order` names, in its order.
+    pub fn matrix(grid: Grid, batches: Vec<VectorColumns>, order: Vec<(u32, u32)>) -> Self {
         Self { source: Source::Matrix { times: StepTimes::new(grid), batches }, order: order.into_iter() }
     }
 

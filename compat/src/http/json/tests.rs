@@ -48,7 +48,7 @@ fn rows_hold_floats_and_histograms_apart() {
     row.set_sample(3, engine::vector::Sample::Float(f64::NAN));
     builder.finish_row(Labels::from_pairs([("__name__", "m"), ("a", "\u{1}\u{0}")]).as_key());
     let batches = vec![builder.finish().unwrap()];
-    let (json, _) = written(answer(Value::Matrix { grid, batches }));
+    let (json, _) = written(answer(Value::Matrix { grid, order: vec![(0, 0)], batches }));
     let bucketed = json!({"count": "5.5", "sum": "34.5", "buckets": [[3, "-0.25", "0.25", "3"], [0, "1", "2", "2.5"]]});
     assert_eq!(
         json["data"]["result"],
@@ -94,7 +94,8 @@ fn a_large_answer_comes_in_pieces() {
         builder.finish_row(Labels::from_pairs([("s", format!("{series:02}"))]).as_key());
     }
     let batches = vec![builder.finish().unwrap()];
-    let (json, pieces) = written(answer(Value::Matrix { grid, batches }));
+    let order = (0..50).map(|row| (0, row)).collect();
+    let (json, pieces) = written(answer(Value::Matrix { grid, batches, order }));
     assert_eq!(json["data"]["result"].as_array().unwrap().len(), 50);
     assert!(pieces > 3, "{pieces}");
 }
