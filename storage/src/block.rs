@@ -3,6 +3,8 @@
 //! ```text
 //! <ulid>/chunks/000001 …   payloads of all series, in the order of the index        [`segments`]
 //! <ulid>/index             labels and chunk references                              [`crate::index`]
+//! <ulid>/series.parquet    the same in a form that can be read in part; optional    [`crate::side_index`]
+//! <ulid>/series.crc        its checksums
 //! <ulid>/tombstones        what was deleted but is still in the chunks; optional    [`tombstones`]
 //! <ulid>/meta.json         range, counts, ancestry, external labels; written last   [`BlockMeta`]
 //! <ulid>/*-mark.json       what an operator or a compactor decided about the block  [`marker`]
@@ -25,4 +27,4 @@ mod tests;
 
 pub use local::LocalBlock;
 pub use meta::BlockMeta;
-pub use writer::{BlockWriter, ChunkPayload, SeriesObserver, WrittenIndex};
+pub use writer::{BlockWriter, BlockWriterSettings, ChunkPayload};

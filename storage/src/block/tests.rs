@@ -3,10 +3,12 @@ use std::process::Command;
 
 use super::meta::ThanosMeta;
 use super::*;
-use crate::chunk::{EncodedChunk, encode_series};
+use crate::chunk::encode_series;
 use crate::error::{Error, Result};
-use crate::index::{ChunkMeta, SeriesEntry};
+use crate::index::ChunkMeta;
 use crate::model::{BlockId, Labels, SampleBuffer, TimeInterval, TimeRange};
+use crate::side_index::cache::build_into_memory;
+use crate::store::BlockFiles;
 
 fn id() -> BlockId {
     "01M84VG4WNAAGZGYWK1018NZ2W".parse().unwrap()
@@ -19,49 +21,42 @@ fn meta() -> BlockMeta {
     meta
 }
 
-/// Counts what it sees.
-#[derive(Default)]
-struct Seen {
-    series: Vec<(Labels, Vec<ChunkMeta>)>,
-    index_size_bytes: u64,
-}
-
-impl SeriesObserver for Seen {
-    fn series(&mut self, entry: SeriesEntry<'_>) -> Result<()> {
-        self.series.push((Labels::from_pairs(entry.labels.iter().copied()), entry.chunks.to_vec()));
-        Ok(())
-    }
-
-    fn finish(&mut self, index: &WrittenIndex<'_>) -> Result<()> {
-        self.index_size_bytes = index.size_bytes;
-        assert!(!index.dir.join("meta.json").exists(), "meta.json comes last");
-        Ok(())
-    }
-}
-
-fn payload(chunk: &EncodedChunk) -> ChunkPayload<'_> {
-    ChunkPayload { mint: chunk.mint, maxt: chunk.maxt, encoding: chunk.encoding as u8, data: &chunk.data }
-}
-
-/// Writes `n` series of 300 samples, with segments of `segment_len` bytes.
-fn write(parent: &Path, n: usize, segment_len: u64) -> (PathBuf, BlockMeta, Seen) {
+/// Writes `n` series of 300 samples, as `settings` say.
+fn write(parent: &Path, n: usize, settings: BlockWriterSettings) -> (PathBuf, BlockMeta) {
     let mut series: Vec<Labels> = (0..n)
         .map(|i| Labels::from_pairs([("__name__", "up"), ("host", &format!("h{i}")), ("zone", "\u{10ffff}")]))
         .collect();
     series.sort();
-    let mut writer = BlockWriter::with_segment_len(parent, &meta(), segment_len).unwrap();
+    let mut writer = BlockWriter::create(parent, meta(), settings).unwrap();
     for (i, labels) in series.iter().enumerate() {
         let mut samples = SampleBuffer::new();
         for t in 0..300 {
             samples.push_float(t * 15_000, (t as usize * i) as f64 * 0.1);
         }
         let chunks = encode_series(&samples, 120).unwrap();
-        writer.push(labels, chunks.iter().map(payload)).unwrap();
+        writer.push(labels, chunks.iter().map(ChunkPayload::from)).unwrap();
     }
-    let mut seen = Seen::default();
-    let meta = writer.finish(meta(), &mut seen).unwrap();
-    assert_eq!(seen.series.iter().map(|(labels, _)| labels).collect::<Vec<_>>(), series.iter().collect::<Vec<_>>());
-    (parent.join(id().to_string()), meta, seen)
+    let meta = writer.finish().unwrap();
+    (parent.join(id().to_string()), meta)
+}
+
+/// Segments of so many bytes, and a side-index.
+fn segments_of(segment_len_max: u64) -> BlockWriterSettings {
+    BlockWriterSettings { segment_len_max, ..BlockWriterSettings::default() }
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Fails where the side-index of the block in `dir` is not, to the byte, what is built from its `index`.
+async fn check_side_index(dir: &Path) {
+    let built = build_into_memory(&BlockFiles::local(id(), dir.to_owned())).await.unwrap();
+    assert!(std::fs::read(dir.join("series.parquet")).unwrap() == built.contents, "series.parquet differs");
+    assert!(std::fs::read(dir.join("series.crc")).unwrap() == built.checksums, "series.crc differs");
 }
 
 /// Counts of what a block holds, every chunk read.
@@ -85,30 +80,41 @@ fn count(block: &LocalBlock) -> Result<meta::BlockStats> {
     Ok(stats)
 }
 
-#[test]
-fn what_was_written_is_opened() {
+#[tokio::test]
+async fn what_was_written_is_opened() {
     for (n, segment_len) in [(0, segments::SEGMENT_LEN_MAX), (20, segments::SEGMENT_LEN_MAX), (50, 4000)] {
         let parent = tempfile::tempdir().unwrap();
-        let (dir, meta, seen) = write(parent.path(), n, segment_len);
+        let (dir, meta) = write(parent.path(), n, segments_of(segment_len));
         let block = LocalBlock::open(&dir).unwrap();
         assert_eq!(block.meta(), &meta);
         assert_eq!(count(&block).unwrap(), meta.stats);
         assert_eq!(meta.stats.num_samples, 300 * n as u64);
-        assert_eq!(meta.file_size("index"), Some(seen.index_size_bytes));
-        assert_eq!(block.index().size(), seen.index_size_bytes);
-        for file in &meta.thanos.as_ref().unwrap().files {
+        let files = &meta.thanos.as_ref().unwrap().files;
+        for file in files {
             let size = std::fs::metadata(dir.join(&file.rel_path)).unwrap().len();
-            assert!(file.size_bytes == size || file.rel_path == "meta.json");
+            assert_eq!(file.size_bytes, if file.rel_path == "meta.json" { 0 } else { size }, "{}", file.rel_path);
         }
-        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1, "nothing else is left");
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 3, "nothing else is inside");
+        let listed: Vec<_> = files.iter().map(|file| &*file.rel_path).filter(|path| !path.contains('/')).collect();
+        assert_eq!(listed, ["index", "meta.json", "series.crc", "series.parquet"]);
+        assert_eq!(names_in(parent.path()), [id().to_string()]);
+        assert_eq!(names_in(&dir), ["chunks", "index", "meta.json", "series.crc", "series.parquet"]);
+        check_side_index(&dir).await;
     }
+}
+
+#[test]
+fn a_side_index_is_left_out_where_it_is_not_wanted() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, meta) = write(parent.path(), 3, BlockWriterSettings { side_index: false, ..Default::default() });
+    assert_eq!(names_in(&dir), ["chunks", "index", "meta.json"]);
+    let files = meta.thanos.unwrap().files;
+    assert_eq!(files.iter().map(|f| &*f.rel_path).collect::<Vec<_>>(), ["chunks/000001", "index", "meta.json"]);
 }
 
 #[test]
 fn an_abandoned_block_leaves_nothing() {
     let parent = tempfile::tempdir().unwrap();
-    let mut writer = BlockWriter::create(parent.path(), &meta()).unwrap();
+    let mut writer = BlockWriter::create(parent.path(), meta(), BlockWriterSettings::default()).unwrap();
     let (a, b) = (Labels::from_pairs([("a", "1")]), Labels::from_pairs([("a", "2")]));
     writer.push(&b, []).unwrap();
     assert!(matches!(writer.push(&a, []), Err(Error::Internal(_))));
@@ -116,16 +122,19 @@ fn an_abandoned_block_leaves_nothing() {
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     // a folder of an attempt that died is in nobody's way
     std::fs::create_dir_all(parent.path().join(format!("{}.tmp-for-creation/chunks", id()))).unwrap();
-    let writer = BlockWriter::create(parent.path(), &meta()).unwrap();
-    writer.finish(meta(), &mut ()).unwrap();
-    assert!(BlockWriter::create(parent.path(), &meta()).is_err(), "the block is there already");
+    let writer = BlockWriter::create(parent.path(), meta(), BlockWriterSettings::default()).unwrap();
+    writer.finish().unwrap();
+    assert!(
+        BlockWriter::create(parent.path(), meta(), BlockWriterSettings::default()).is_err(),
+        "the block is there already"
+    );
 }
 
 #[test]
 fn a_missing_file_is_named() {
     for file in ["meta.json", "index", "chunks/000001"] {
         let parent = tempfile::tempdir().unwrap();
-        let (dir, ..) = write(parent.path(), 3, segments::SEGMENT_LEN_MAX);
+        let (dir, _) = write(parent.path(), 3, BlockWriterSettings::default());
         std::fs::remove_file(dir.join(file)).unwrap();
         match LocalBlock::open(&dir) {
             Err(Error::NotFound { place, file: missing }) => assert_eq!((place, &*missing), (id().to_string(), file)),
@@ -138,7 +147,7 @@ fn a_missing_file_is_named() {
 #[test]
 fn a_missing_segment_is_noticed_when_it_is_read() {
     let parent = tempfile::tempdir().unwrap();
-    let (dir, mut meta, _) = write(parent.path(), 50, 4000);
+    let (dir, mut meta) = write(parent.path(), 50, segments_of(4000));
     meta.thanos = None;
     std::fs::write(dir.join("meta.json"), meta.to_json().unwrap()).unwrap();
     std::fs::remove_file(dir.join("chunks/000002")).unwrap();
@@ -174,8 +183,8 @@ fn golden_blocks_hold_what_their_meta_counts() {
 }
 
 /// Copies a golden block through the writer: index and segments stay the same bytes but for symbols without a use.
-#[test]
-fn a_golden_block_is_copied_chunk_for_chunk() {
+#[tokio::test]
+async fn a_golden_block_is_copied_chunk_for_chunk() {
     let Ok(shared) = std::env::var("QUIVER_SHARED") else {
         eprintln!("skipped: QUIVER_SHARED is not set");
         return;
@@ -183,7 +192,7 @@ fn a_golden_block_is_copied_chunk_for_chunk() {
     let dir = Path::new(&shared).join("golden/bucket").join(id().to_string());
     let block = LocalBlock::open(&dir).unwrap();
     let parent = tempfile::tempdir().unwrap();
-    let mut writer = BlockWriter::create(parent.path(), block.meta()).unwrap();
+    let mut writer = BlockWriter::create(parent.path(), block.meta().clone(), BlockWriterSettings::default()).unwrap();
     let mut cursor = block.index().all_series();
     while let Some(entry) = cursor.next().unwrap() {
         let stored: Vec<_> = entry.chunks.iter().map(|c| (c, block.chunk(c.chunk).unwrap())).collect();
@@ -193,7 +202,7 @@ fn a_golden_block_is_copied_chunk_for_chunk() {
         });
         writer.push(&Labels::from_pairs(entry.labels.iter().copied()), payloads).unwrap();
     }
-    let written = writer.finish(block.meta().clone(), &mut ()).unwrap();
+    let written = writer.finish().unwrap();
     assert_eq!(written.stats, block.meta().stats);
     let copy = LocalBlock::open(&parent.path().join(id().to_string())).unwrap();
     assert!(copy.segment(0) == block.segment(0), "segments differ");
@@ -206,12 +215,13 @@ fn a_golden_block_is_copied_chunk_for_chunk() {
         all
     };
     assert_eq!(series(&copy), series(&block));
+    check_side_index(copy.dir()).await;
 }
 
 #[test]
 fn promtool_reads_what_was_written() {
     let parent = tempfile::tempdir().unwrap();
-    let (_, meta, _) = write(parent.path(), 20, segments::SEGMENT_LEN_MAX);
+    let (_, meta) = write(parent.path(), 20, BlockWriterSettings::default());
     // promtool opens a data directory, which has a WAL
     std::fs::create_dir(parent.path().join("wal")).unwrap();
     let promtool = |arguments: &[&str]| Command::new("promtool").args(arguments).arg(parent.path()).output();
@@ -233,7 +243,7 @@ fn promtool_reads_what_was_written() {
 #[test]
 fn tombstones_beside_a_block_are_read() {
     let parent = tempfile::tempdir().unwrap();
-    let (dir, ..) = write(parent.path(), 3, segments::SEGMENT_LEN_MAX);
+    let (dir, _) = write(parent.path(), 3, BlockWriterSettings::default());
     let series = LocalBlock::open(&dir).unwrap().index().postings("", "").unwrap()[1];
     let mut tombstones = tombstones::Tombstones::default();
     tombstones.add(series, TimeInterval::new(0, 99));

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! push …  ──> chunks/00000N          payloads, as they come
-//!         └─> series.spool           labels and references, until the symbols are known
-//! finish  ──> index ──> observer ──> meta.json ──> rename to <ulid>
+//!         └─> series.spool           labels and references, until symbols and common names are known
+//! finish: series.spool ─┬─> index
+//!                       └─> series.parquet ──> series.crc ──> meta.json ──> rename to <ulid>
 //! ```
 //!
 //! All of it happens in `<ulid>.tmp-for-creation`, the name that Prometheus too clears away when it starts. Every
 //! file is synced before `meta.json` is written, and that before the rename, so a folder with the block's name is
 //! a whole block. A writer that is dropped unfinished takes its folder with it.
 //!
-//! In memory are the distinct strings of the labels, and while the index is written its postings
-//! ([`IndexWriter`]).
+//! In memory are the distinct strings of the labels, and while series are written the postings of the index
+//! ([`IndexWriter`]) and one row group of the side-index ([`SideIndexFolderWriter`]).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -20,12 +21,15 @@ use std::sync::Arc;
 
 use super::BlockMeta;
 use super::meta::{BlockFile, BlockStats, IndexStats, META_FILE};
-use super::segments::{CHUNKS_DIR, SEGMENT_LEN_MAX, SegmentFile, SegmentsWriter, sync_dir};
+use super::segments::{CHUNKS_DIR, SEGMENT_LEN_MAX, SegmentsWriter, sync_dir};
 use super::spool::Spool;
-use crate::chunk::{Encoding, sample_count};
+use crate::chunk::{EncodedChunk, Encoding, sample_count};
 use crate::error::{Error, Result};
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter, SeriesEntry, SeriesRef, Toc};
 use crate::model::{Labels, Timestamp};
+use crate::side_index::{
+    CHECKSUM_FILE, IndexIdentity, NameCounts, SIDE_INDEX_FILE, SideIndexFolderWriter, SideIndexSizes,
+};
 
 /// Series entries of an index start at multiples of this, in bytes.
 const SERIES_ALIGN: u64 = 16;
@@ -43,42 +47,25 @@ pub struct ChunkPayload<'a> {
     pub data: &'a [u8],
 }
 
-/// Sees each series of a block as its index is written, so that what is derived from the index takes no second pass.
-pub trait SeriesObserver {
-    /// A series, in the order of the index.
-    ///
-    /// # Errors
-    /// Any error abandons the block.
-    fn series(&mut self, entry: SeriesEntry<'_>) -> Result<()>;
-
-    /// The index is written. Files of the observer go into `index.dir`; it syncs them itself.
-    ///
-    /// # Errors
-    /// Any error abandons the block.
-    fn finish(&mut self, index: &WrittenIndex<'_>) -> Result<()>;
-}
-
-/// An index that was just written.
-#[derive(Debug, Clone, Copy)]
-pub struct WrittenIndex<'a> {
-    /// The folder of the unfinished block.
-    pub dir: &'a Path,
-    /// Size of the index file in bytes.
-    pub size_bytes: u64,
-    /// Its table of contents.
-    pub toc: &'a Toc,
-    /// The block's meta, its counts filled in.
-    pub meta: &'a BlockMeta,
-}
-
-/// Observes nothing.
-impl SeriesObserver for () {
-    fn series(&mut self, _: SeriesEntry<'_>) -> Result<()> {
-        Ok(())
+impl<'a> From<&'a EncodedChunk> for ChunkPayload<'a> {
+    fn from(chunk: &'a EncodedChunk) -> Self {
+        Self { mint: chunk.mint, maxt: chunk.maxt, encoding: chunk.encoding as u8, data: &chunk.data }
     }
+}
 
-    fn finish(&mut self, _: &WrittenIndex<'_>) -> Result<()> {
-        Ok(())
+/// What a block is written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockWriterSettings {
+    /// Whether the side-index is written too. Without it a reader builds one from `index`.
+    pub side_index: bool,
+    /// Where segments are cut, in bytes.
+    pub segment_len_max: u64,
+}
+
+impl Default for BlockWriterSettings {
+    /// With the side-index, and segments as Prometheus and Thanos cut them.
+    fn default() -> Self {
+        Self { side_index: true, segment_len_max: SEGMENT_LEN_MAX }
     }
 }
 
@@ -89,7 +76,10 @@ pub struct BlockWriter {
     target: PathBuf,
     segments: SegmentsWriter,
     spool: Spool,
-    stats: BlockStats,
+    /// The block's meta, its counts filled in as series come.
+    meta: BlockMeta,
+    /// Label names so far, where there will be a side-index.
+    names: Option<NameCounts>,
     chunk_max_size: u64,
     last: Option<Labels>,
     chunks: Vec<ChunkMeta>,
@@ -98,30 +88,27 @@ pub struct BlockWriter {
 impl BlockWriter {
     /// Starts the block `meta.ulid` in the folder `parent`. What is left there of an earlier attempt is removed.
     ///
-    /// # Errors
-    /// [`Error::Io`], also where the block is already there.
-    pub fn create(parent: &Path, meta: &BlockMeta) -> Result<Self> {
-        Self::with_segment_len(parent, meta, SEGMENT_LEN_MAX)
-    }
-
-    /// As [`create`](Self::create), cutting segments at `segment_len_max` bytes.
+    /// `meta` is what [`finish`](Self::finish) will write, but for the counts and, in its `thanos` section, if it has
+    /// one, the files and their sizes: these are set.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
-    pub fn with_segment_len(parent: &Path, meta: &BlockMeta, segment_len_max: u64) -> Result<Self> {
+    /// [`Error::Io`], also where the block is already there.
+    pub fn create(parent: &Path, mut meta: BlockMeta, settings: BlockWriterSettings) -> Result<Self> {
         let target = parent.join(meta.ulid.to_string());
         if target.exists() {
             return Err(Error::io(&target, std::io::ErrorKind::AlreadyExists.into()));
         }
         let partial = PartialDir::create(parent.join(format!("{}.tmp-for-creation", meta.ulid)))?;
-        let segments = SegmentsWriter::create(&partial.path.join(CHUNKS_DIR), segment_len_max)?;
+        let segments = SegmentsWriter::create(&partial.path.join(CHUNKS_DIR), settings.segment_len_max)?;
         let spool = Spool::create(partial.path.join("series.spool"))?;
+        meta.stats = BlockStats::default();
         Ok(Self {
             partial,
             target,
             segments,
             spool,
-            stats: BlockStats::default(),
+            meta,
+            names: settings.side_index.then(NameCounts::default),
             chunk_max_size: 0,
             last: None,
             chunks: Vec::new(),
@@ -147,7 +134,10 @@ impl BlockWriter {
             let at = self.segments.write(chunk.encoding, chunk.data)?;
             self.chunks.push(ChunkMeta { mint: chunk.mint, maxt: chunk.maxt, chunk: at });
         }
-        self.stats.num_series += 1;
+        self.meta.stats.num_series += 1;
+        if let Some(names) = &mut self.names {
+            names.observe(labels.as_key());
+        }
         self.spool.push(labels, &self.chunks)?;
         self.last = Some(labels.clone());
         Ok(())
@@ -156,44 +146,24 @@ impl BlockWriter {
     /// Counts pushed so far.
     #[must_use]
     pub fn stats(&self) -> &BlockStats {
-        &self.stats
+        &self.meta.stats
     }
 
-    /// Writes index and `meta.json`, and gives the block its name. `meta` is the caller's but for the counts, which
-    /// are set, and in its `thanos` section, if it has one, the files and their sizes.
+    /// Writes index, side-index and `meta.json`, and gives the block its name. Returns its meta.
     ///
     /// # Errors
-    /// [`Error::Io`], the observer's, or [`Error::Unsupported`] where the index outgrows the format.
-    pub fn finish(self, mut meta: BlockMeta, observer: &mut dyn SeriesObserver) -> Result<BlockMeta> {
-        let Self { mut partial, target, segments, spool, stats, chunk_max_size, .. } = self;
+    /// [`Error::Io`], or [`Error::Unsupported`] where the index outgrows the format.
+    pub fn finish(self) -> Result<BlockMeta> {
+        let Self { mut partial, target, segments, spool, mut meta, names, chunk_max_size, .. } = self;
         let dir = partial.path.clone();
         let segments = segments.finish()?;
-        meta.stats = stats;
-
-        let (symbols, mut entries) = spool.finish()?;
-        let symbols = Arc::new(symbols);
-        let path = dir.join(INDEX_FILE);
-        let file = File::create_new(&path).map_err(|e| Error::io(&path, e))?;
-        let out = BufWriter::with_capacity(1 << 20, file);
-        let mut index = IndexWriter::try_new(out, &path, Arc::clone(&symbols))?;
-        let mut labels: Vec<(&str, &str)> = Vec::new();
-        let mut series_max_size = SeriesSize::default();
-        while entries.advance()? {
-            let series = index.add_series(&entries.labels, &entries.chunks)?;
-            series_max_size.next(series);
-            let text = |number| symbols.get(number).unwrap_or_default();
-            labels.clear();
-            labels.extend(entries.labels.iter().map(|&(name, value)| (text(name), text(value))));
-            observer.series(SeriesEntry { series, labels: &labels, chunks: &entries.chunks })?;
+        let written = write_series(&dir, spool, names.as_ref())?;
+        if let Some(thanos) = &mut meta.thanos {
+            thanos.segment_files = segments.iter().map(|segment| segment.name.clone()).collect();
+            let chunks = segments.iter().map(|s| (format!("{CHUNKS_DIR}/{}", s.name), s.size_bytes));
+            thanos.files = files(chunks.chain(written.files()));
+            thanos.index_stats = IndexStats { series_max_size: written.series_max_size, chunk_max_size };
         }
-        entries.remove()?;
-        let (out, toc, size_bytes) = index.finish()?;
-        let file = out.into_inner().map_err(|e| Error::io(&path, e.into_error()))?;
-        file.sync_all().map_err(|e| Error::io(&path, e))?;
-
-        let index_stats = IndexStats { series_max_size: series_max_size.largest(&toc), chunk_max_size };
-        describe_files(&mut meta, &segments, size_bytes, index_stats);
-        observer.finish(&WrittenIndex { dir: &dir, size_bytes, toc: &toc, meta: &meta })?;
         write_synced(&dir.join(META_FILE), &meta.to_json()?)?;
         sync_dir(&dir)?;
         std::fs::rename(&dir, &target).map_err(|e| Error::io(&target, e))?;
@@ -208,18 +178,66 @@ impl BlockWriter {
     fn count(&mut self, chunk: &ChunkPayload<'_>) -> Result<()> {
         let wrong = |e: crate::chunk::ChunkError| Error::Internal(format!("block writer: {e}"));
         let samples = sample_count(chunk.encoding, chunk.data).map_err(wrong)? as u64;
-        self.stats.num_chunks += 1;
-        self.stats.num_samples += samples;
+        let stats = &mut self.meta.stats;
+        stats.num_chunks += 1;
+        stats.num_samples += samples;
         match Encoding::try_from(chunk.encoding).map_err(wrong)? {
-            Encoding::Xor | Encoding::Xor2 => self.stats.num_float_samples += samples,
+            Encoding::Xor | Encoding::Xor2 => stats.num_float_samples += samples,
             Encoding::Aggr => {}
-            _ => self.stats.num_histogram_samples += samples,
+            _ => stats.num_histogram_samples += samples,
         }
         // length, encoding, checksum
         let len_len = (usize::BITS - chunk.data.len().leading_zeros()).div_ceil(7).max(1);
         self.chunk_max_size = self.chunk_max_size.max(chunk.data.len() as u64 + u64::from(len_len) + 5);
         Ok(())
     }
+}
+
+/// What was written of the series.
+#[derive(Debug)]
+struct WrittenSeries {
+    index_size: u64,
+    side_index: Option<SideIndexSizes>,
+    series_max_size: u64,
+}
+
+impl WrittenSeries {
+    fn files(&self) -> impl Iterator<Item = (String, u64)> {
+        let side_index = self.side_index.iter().flat_map(|sizes| {
+            [(SIDE_INDEX_FILE.to_owned(), sizes.series), (CHECKSUM_FILE.to_owned(), sizes.checksums)]
+        });
+        std::iter::once((INDEX_FILE.to_owned(), self.index_size)).chain(side_index)
+    }
+}
+
+/// Writes the spooled series into the index and, with columns chosen by `names`, the side-index, in one pass.
+fn write_series(dir: &Path, spool: Spool, names: Option<&NameCounts>) -> Result<WrittenSeries> {
+    let (symbols, mut entries) = spool.finish()?;
+    let symbols = Arc::new(symbols);
+    let path = dir.join(INDEX_FILE);
+    let file = File::create_new(&path).map_err(|e| Error::io(&path, e))?;
+    let out = BufWriter::with_capacity(1 << 20, file);
+    let mut index = IndexWriter::try_new(out, &path, Arc::clone(&symbols))?;
+    let mut side_index = names.map(|names| SideIndexFolderWriter::create(dir, names)).transpose()?;
+    let mut labels: Vec<(&str, &str)> = Vec::new();
+    let mut series_max_size = SeriesSize::default();
+    while entries.advance()? {
+        let series = index.add_series(&entries.labels, &entries.chunks)?;
+        series_max_size.next(series);
+        if let Some(side_index) = &mut side_index {
+            let text = |number| symbols.get(number).unwrap_or_default();
+            labels.clear();
+            labels.extend(entries.labels.iter().map(|&(name, value)| (text(name), text(value))));
+            side_index.write(SeriesEntry { series, labels: &labels, chunks: &entries.chunks })?;
+        }
+    }
+    entries.remove()?;
+    let (out, toc, index_size) = index.finish()?;
+    let file = out.into_inner().map_err(|e| Error::io(&path, e.into_error()))?;
+    file.sync_all().map_err(|e| Error::io(&path, e))?;
+    let identity = IndexIdentity { size: index_size, toc_crc: toc.checksum };
+    let side_index = side_index.map(|side_index| side_index.finish(identity)).transpose()?;
+    Ok(WrittenSeries { index_size, side_index, series_max_size: series_max_size.largest(&toc) })
 }
 
 /// The largest distance from one series entry to the next.
@@ -243,15 +261,12 @@ impl SeriesSize {
     }
 }
 
-fn describe_files(meta: &mut BlockMeta, segments: &[SegmentFile], index_size_bytes: u64, index_stats: IndexStats) {
-    let Some(thanos) = &mut meta.thanos else { return };
-    let file = |rel_path: String, size_bytes| BlockFile { rel_path, size_bytes, hash: None };
-    thanos.segment_files = segments.iter().map(|segment| segment.name.clone()).collect();
-    // in the order of their paths
-    thanos.files = segments.iter().map(|s| file(format!("{CHUNKS_DIR}/{}", s.name), s.size_bytes)).collect::<Vec<_>>();
-    thanos.files.push(file(INDEX_FILE.to_owned(), index_size_bytes));
-    thanos.files.push(file(META_FILE.to_owned(), 0));
-    thanos.index_stats = index_stats;
+/// The files of a block as `meta.json` lists them, itself among them without a size, in the order of their paths.
+fn files(written: impl Iterator<Item = (String, u64)>) -> Vec<BlockFile> {
+    let all = written.chain(std::iter::once((META_FILE.to_owned(), 0)));
+    let mut files: Vec<_> = all.map(|(rel_path, size_bytes)| BlockFile { rel_path, size_bytes, hash: None }).collect();
+    files.sort_by(|a, b| a.rel_path.cmp(&b.rel_path));
+    files
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {

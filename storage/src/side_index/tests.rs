@@ -169,23 +169,40 @@ async fn one_metric_of_a_million_series_reads_under_one_percent() {
     assert_eq!(store.bytes_of("index"), 0);
 }
 
+#[tokio::test]
+async fn a_block_is_read_by_the_side_index_that_it_was_written_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = small_block(folder.path());
+    let expected = everything(&path).await.unwrap();
+    let store = Arc::new(CountingStore::default());
+    for file in ["meta.json", "index", "chunks/000001", SIDE_INDEX_FILE, CHECKSUM_FILE] {
+        let bytes = std::fs::read(path.join(file)).unwrap();
+        store.put(&Path::from(format!("{}/{file}", block_id(1))), bytes.into()).await.unwrap();
+    }
+    let remote = Arc::clone(&store) as Arc<dyn ObjectStore>;
+    let files = BlockFiles::remote(block_id(1), remote, Path::from(block_id(1).to_string()));
+    assert_eq!(all_answers(files).await.unwrap(), expected);
+    assert_eq!(store.bytes_of("index"), 0);
+    assert!(store.bytes_of(SIDE_INDEX_FILE) > 0);
+}
+
 /// A small block in a folder, with its side-index beside it.
-async fn small_block(folder: &std::path::Path) -> std::path::PathBuf {
+fn small_block(folder: &std::path::Path) -> std::path::PathBuf {
     let labels = |n: &str, i: i32| Labels::from_pairs([("__name__", n), ("i", &i.to_string())]);
     let series =
         |n: &str, i: i32| DatasetSeries { labels: labels(n, i), samples: vec![(i64::from(i), 1.0), (90, 2.0)] };
     let series = (0..3).flat_map(|i| [series("up", i), series("down", i)]).collect();
-    let path = write_block(folder, block_id(1), &Dataset { external: vec![("c".to_owned(), "x".to_owned())], series });
-    let built = cache::build_into_memory(&BlockFiles::local(block_id(1), path.clone())).await.unwrap();
-    std::fs::write(path.join(SIDE_INDEX_FILE), built.contents).unwrap();
-    std::fs::write(path.join(CHECKSUM_FILE), built.checksums).unwrap();
-    path
+    write_block(folder, block_id(1), &Dataset { external: vec![("c".to_owned(), "x".to_owned())], series }, true)
 }
 
 /// Everything that a block answers, in one string.
 async fn everything(path: &std::path::Path) -> crate::Result<String> {
+    all_answers(BlockFiles::local(block_id(1), path.to_owned())).await
+}
+
+async fn all_answers(files: BlockFiles) -> crate::Result<String> {
     let cache = SideIndexCache::new(SideIndexSettings::default());
-    let block = BlockStore::open(BlockFiles::local(block_id(1), path.to_owned()), cache).await?;
+    let block = BlockStore::open(files, cache).await?;
     let all = read(&block, SeriesRequest::new(vec![], TimeInterval::ALL)).await?;
     let some = read(&block, SeriesRequest::new(vec![Matcher::equal("i", "1")], TimeInterval::new(0, 5))).await?;
     let request = LabelRequest::all(vec![Matcher::equal("__name__", "up")], TimeInterval::ALL);
@@ -197,7 +214,7 @@ async fn everything(path: &std::path::Path) -> crate::Result<String> {
 #[tokio::test]
 async fn a_flipped_byte_of_the_side_index_is_noticed_and_mended() {
     let folder = tempfile::tempdir().unwrap();
-    let path = small_block(folder.path()).await;
+    let path = small_block(folder.path());
     let expected = everything(&path).await.unwrap();
     for file in [SIDE_INDEX_FILE, CHECKSUM_FILE] {
         let whole = std::fs::read(path.join(file)).unwrap();
@@ -220,7 +237,7 @@ async fn a_flipped_byte_of_the_side_index_is_noticed_and_mended() {
 #[tokio::test]
 async fn a_side_index_of_another_index_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    let path = small_block(folder.path()).await;
+    let path = small_block(folder.path());
     let (contents, _) = {
         let index = crate::index::IndexReader::try_open(
             Bytes::from(std::fs::read(path.join("index")).unwrap()),
@@ -243,7 +260,7 @@ async fn a_side_index_of_another_index_is_not_used() {
 #[tokio::test]
 async fn a_damaged_block_says_where() {
     let folder = tempfile::tempdir().unwrap();
-    let path = small_block(folder.path()).await;
+    let path = small_block(folder.path());
     let segment = path.join("chunks/000001");
     let whole = std::fs::read(&segment).unwrap();
     for at in 8..whole.len() {
@@ -278,7 +295,7 @@ async fn the_cache_folder_keeps_its_limit_and_survives_a_restart() {
     let blocks: Vec<BlockFiles> = (0..3)
         .map(|n| {
             let series = vec![DatasetSeries { labels: Labels::from_pairs([("a", "1")]), samples: vec![(1, 1.0)] }];
-            let path = write_block(folder.path(), block_id(n), &Dataset { external: vec![], series });
+            let path = write_block(folder.path(), block_id(n), &Dataset { external: vec![], series }, false);
             BlockFiles::local(block_id(n), path)
         })
         .collect();
@@ -330,7 +347,7 @@ async fn after_a_restart_the_cache_gives_up_what_was_used_first() {
         ..SideIndexSettings::default()
     };
     let series = vec![DatasetSeries { labels: Labels::from_pairs([("a", "1")]), samples: vec![(1, 1.0)] }];
-    let path = write_block(folder.path(), block_id(99), &Dataset { external: vec![], series });
+    let path = write_block(folder.path(), block_id(99), &Dataset { external: vec![], series }, false);
     let cache = SideIndexCache::new(settings(16_000));
     assert_eq!(cache.sizes().1, 16_000);
     cache.open(&BlockFiles::local(block_id(99), path)).await.unwrap();

@@ -18,6 +18,7 @@ use arrow::datatypes::{Int32Type, SchemaRef};
 use parquet::arrow::ArrowWriter;
 
 use crate::error::{Error, Result};
+use crate::index::SeriesEntry;
 use crate::model::label_key;
 
 use super::checksum::{Checksums, IndexIdentity, range_ends};
@@ -31,6 +32,8 @@ pub struct SideIndexWriter<W: Write + Send> {
     names: Vec<String>,
     batch: RowBuilder,
     pending: PendingRow,
+    /// Scratch of [`write_entry`](Self::write_entry).
+    entry: (String, Vec<ChunkSpan>),
 }
 
 /// The row that waits for the next one.
@@ -52,7 +55,8 @@ impl<W: Write + Send> SideIndexWriter<W> {
         let schema = schema::schema(&names);
         let properties = schema::writer_properties(counts.listed().as_deref())?;
         let writer = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))?;
-        Ok(Self { writer, schema, batch: RowBuilder::new(names.len()), names, pending: PendingRow::default() })
+        let batch = RowBuilder::new(names.len());
+        Ok(Self { writer, schema, batch, names, pending: PendingRow::default(), entry: Default::default() })
     }
 
     /// Adds one series. Where a chunk's `span` is 0 and the chunk after it, of this or the next series, lies further on
@@ -74,7 +78,27 @@ impl<W: Write + Send> SideIndexWriter<W> {
         Ok(())
     }
 
-    /// Writes footer and page indexes. Returns where the ranges of the file's checksums end.
+    /// Adds one series as an index lists it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_entry(&mut self, entry: SeriesEntry<'_>) -> Result<()> {
+        let (mut key, mut chunks) = std::mem::take(&mut self.entry);
+        fill_key(&mut key, entry.labels);
+        chunks.clear();
+        chunks.extend(entry.chunks.iter().map(|chunk| ChunkSpan {
+            mint: chunk.mint,
+            maxt: chunk.maxt,
+            chunk_ref: chunk.chunk.0,
+            span: 0,
+        }));
+        let written = self.write(&key, u64::from(entry.series.0), &chunks);
+        self.entry = (key, chunks);
+        written
+    }
+
+    /// Writes footer and page indexes, and flushes the output. Returns where the ranges of the file's checksums end, the
+    /// last of them at the end of the file.
     ///
     /// # Errors
     /// What the output or Parquet returns.
@@ -110,6 +134,12 @@ impl<W: Write + Send> SideIndexWriter<W> {
         }
         Ok(())
     }
+}
+
+/// Sets `key` to the label key of `labels`.
+pub(super) fn fill_key(key: &mut String, labels: &[(&str, &str)]) {
+    key.clear();
+    labels.iter().for_each(|(name, value)| label_key::push_pair(key, name, value));
 }
 
 /// Checksums of a side-index that lies in memory.

@@ -239,7 +239,9 @@ impl Inner {
 
     async fn tombstones(&self) -> Result<Arc<Tombstones>> {
         let read = async || {
-            let listed = self.meta.thanos.as_ref().is_some_and(|thanos| !thanos.files.is_empty());
+            // a local block may have got some since its files were listed, and looking costs nothing
+            let listed = self.files.remote_path().is_some()
+                && self.meta.thanos.as_ref().is_some_and(|thanos| !thanos.files.is_empty());
             if listed && self.meta.file_size(TOMBSTONES_FILE).is_none() {
                 return Ok(Arc::default());
             }

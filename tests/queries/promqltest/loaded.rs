@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::{Engine, EngineSettings, ProcessPool};
 use promql::ParseOptions;
-use storage::block::{BlockMeta, BlockWriter, ChunkPayload};
+use storage::block::{BlockMeta, BlockWriter, BlockWriterSettings, ChunkPayload};
 use storage::chunk::{SAMPLES_PER_CHUNK, encode_series};
 use storage::model::{
     CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, METRIC_NAME, SampleBuffer, Span, TimeRange, Timestamp,
@@ -71,7 +71,7 @@ impl Loaded {
         let (Some(mint), Some(maxt)) = (times().min(), times().max()) else { return };
         let id = "01JGZZZZZZ0000000000000001".parse().unwrap();
         let meta = BlockMeta::new(id, TimeRange { mint, maxt: maxt + 1 });
-        let mut writer = BlockWriter::create(folder, &meta).unwrap();
+        let mut writer = BlockWriter::create(folder, meta, BlockWriterSettings::default()).unwrap();
         for (labels, samples) in self.0.iter().filter(|(_, samples)| !samples.is_empty()) {
             let mut buffer = SampleBuffer::new();
             for (t, point) in samples {
@@ -82,15 +82,9 @@ impl Loaded {
                 }
             }
             let chunks = encode_series(&buffer, SAMPLES_PER_CHUNK).unwrap();
-            let payloads = chunks.iter().map(|chunk| ChunkPayload {
-                mint: chunk.mint,
-                maxt: chunk.maxt,
-                encoding: chunk.encoding as u8,
-                data: &chunk.data,
-            });
-            writer.push(labels, payloads).unwrap();
+            writer.push(labels, chunks.iter().map(ChunkPayload::from)).unwrap();
         }
-        writer.finish(meta, &mut ()).unwrap();
+        writer.finish().unwrap();
     }
 }
 

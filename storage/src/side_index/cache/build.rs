@@ -3,9 +3,7 @@
 //! Two passes over the series: the first counts label names to choose columns, the second writes. Besides the bytes of
 //! `index`, which are mapped where they are local, memory holds one row group.
 
-use std::io::{BufWriter, Seek, Write};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,10 +12,9 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::index::{INDEX_FILE, IndexReader};
 use crate::mmap::map_file;
-use crate::model::label_key;
-use crate::side_index::checksum::{Checksums, IndexIdentity};
 use crate::side_index::schema::NameCounts;
-use crate::side_index::{CHECKSUM_FILE, ChunkSpan, SIDE_INDEX_FILE, SideIndexWriter, checksums_of};
+use crate::side_index::writer::fill_key;
+use crate::side_index::{CHECKSUM_FILE, IndexIdentity, SideIndexFolderWriter, SideIndexWriter, checksums_of};
 use crate::store::BlockFiles;
 
 /// How the name of a folder ends that is being written.
@@ -41,32 +38,22 @@ pub struct BuiltSideIndex {
 /// # Errors
 /// [`Error::Corrupt`] where the index is damaged; what `out` returns.
 pub fn write_side_index(index: &IndexReader, out: impl Write + Send) -> Result<Vec<u64>> {
+    let mut writer = SideIndexWriter::try_new(out, &count_names(index)?)?;
+    let mut series = index.all_series();
+    while let Some(entry) = series.next()? {
+        writer.write_entry(entry)?;
+    }
+    writer.finish()
+}
+
+fn count_names(index: &IndexReader) -> Result<NameCounts> {
     let (mut counts, mut key) = (NameCounts::default(), String::new());
     let mut series = index.all_series();
     while let Some(entry) = series.next()? {
         fill_key(&mut key, entry.labels);
         counts.observe(&key);
     }
-    let mut writer = SideIndexWriter::try_new(out, &counts)?;
-    let mut chunks = Vec::new();
-    let mut series = index.all_series();
-    while let Some(entry) = series.next()? {
-        fill_key(&mut key, entry.labels);
-        chunks.clear();
-        chunks.extend(entry.chunks.iter().map(|chunk| ChunkSpan {
-            mint: chunk.mint,
-            maxt: chunk.maxt,
-            chunk_ref: chunk.chunk.0,
-            span: 0,
-        }));
-        writer.write(&key, u64::from(entry.series.0), &chunks)?;
-    }
-    writer.finish()
-}
-
-fn fill_key(key: &mut String, labels: &[(&str, &str)]) {
-    key.clear();
-    labels.iter().for_each(|(name, value)| label_key::push_pair(key, name, value));
+    Ok(counts)
 }
 
 /// Builds the side-index of a block in memory.
@@ -109,22 +96,12 @@ pub async fn build_into_folder(files: &BlockFiles, folder: &Path) -> Result<u64>
     };
     blocking(move || {
         let index = IndexReader::try_open(index, place.as_str())?;
-        let path = aside.join(SIDE_INDEX_FILE);
-        let options = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let mut file = options.map_err(io(&path))?;
-        let mut buffered = BufWriter::new(&mut file);
-        let ends = write_side_index(&index, &mut buffered)?;
-        buffered.flush().map_err(io(&path))?;
-        drop(buffered);
-        let size = file.stream_position().map_err(io(&path))?;
-        let read = |range: Range<u64>| {
-            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, range.start).map_err(io(&path))?;
-            Ok(bytes)
-        };
-        let checksums = Checksums::compute(identity(&index), ends, read)?.encode();
-        let sums = aside.join(CHECKSUM_FILE);
-        std::fs::write(&sums, &checksums).map_err(io(&sums))?;
+        let mut writer = SideIndexFolderWriter::create(&aside, &count_names(&index)?)?;
+        let mut series = index.all_series();
+        while let Some(entry) = series.next()? {
+            writer.write(entry)?;
+        }
+        let sizes = writer.finish(identity(&index))?;
         if target.exists() {
             std::fs::remove_dir_all(&target).map_err(io(&target))?;
         }
@@ -136,7 +113,7 @@ pub async fn build_into_folder(files: &BlockFiles, folder: &Path) -> Result<u64>
                 return Err(Error::io(&target, error));
             }
         }
-        Ok(size + checksums.len() as u64)
+        Ok(sizes.series + sizes.checksums)
     })
     .await
 }

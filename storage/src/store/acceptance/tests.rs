@@ -6,7 +6,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use super::blocks::{block_id, write_block};
 use super::*;
 use crate::ManualClock;
-use crate::block::{BlockMeta, BlockWriter, ChunkPayload};
+use crate::block::{BlockMeta, BlockWriter, BlockWriterSettings, ChunkPayload};
 use crate::model::{BlockId, SampleBuffer, TimeRange};
 use crate::side_index::{SideIndexCache, SideIndexSettings};
 use crate::store::{BlockFiles, BlockStore, BucketSettings, BucketStore, LocalDirStore};
@@ -34,11 +34,11 @@ pub(crate) async fn upload(folder: &Path, prefix: &str) -> Arc<dyn ObjectStore> 
 }
 
 /// Half of the series in each of two blocks, or all in one.
-fn write(folder: &Path, data: &Dataset, blocks: usize) -> Vec<BlockId> {
+fn write(folder: &Path, data: &Dataset, blocks: usize, side_index: bool) -> Vec<BlockId> {
     let ids: Vec<BlockId> = (0..blocks as u64).map(block_id).collect();
     for (i, &id) in ids.iter().enumerate() {
         let series = data.series.iter().enumerate().filter(|(n, _)| n % blocks == i).map(|(_, s)| s.clone());
-        write_block(folder, id, &Dataset { series: series.collect(), external: data.external.clone() });
+        write_block(folder, id, &Dataset { series: series.collect(), external: data.external.clone() }, side_index);
     }
     ids
 }
@@ -49,7 +49,7 @@ async fn one_local_block() {
     check_store(|data| {
         let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
         async move {
-            let id = write(&folder, &data, 1)[0];
+            let id = write(&folder, &data, 1, true)[0];
             let files = BlockFiles::local(id, folder.join(id.to_string()));
             Arc::new(BlockStore::open(files, in_memory()).await.unwrap()) as Arc<dyn Store>
         }
@@ -63,7 +63,7 @@ async fn one_block_with_a_cache_folder() {
     check_store(|data| {
         let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
         async move {
-            let id = write(&folder, &data, 1)[0];
+            let id = write(&folder, &data, 1, false)[0];
             let settings = SideIndexSettings { folder: Some(folder.join("cache")), ..SideIndexSettings::default() };
             let store = upload(&folder, "").await;
             let files = BlockFiles::remote(id, store, id.to_string().into());
@@ -79,7 +79,7 @@ async fn a_local_directory() {
     check_store(|data| {
         let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
         async move {
-            write(&folder, &data, 1);
+            write(&folder, &data, 1, false);
             Arc::new(LocalDirStore::open(folder, in_memory()).await.unwrap()) as Arc<dyn Store>
         }
     })
@@ -92,7 +92,7 @@ async fn a_bucket_under_a_prefix() {
     check_store(|data| {
         let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
         async move {
-            write(&folder, &data, 1);
+            write(&folder, &data, 1, true);
             let store = upload(&folder, "some/prefix/").await;
             let settings = BucketSettings { prefix: "some/prefix".into(), ..BucketSettings::default() };
             let bucket = BucketStore::new(store, settings, in_memory(), Arc::new(ManualClock::new(0)));
@@ -109,7 +109,7 @@ async fn tombstones_are_applied() {
     let samples = |n: i64| (0..n).map(|t| (t, t as f64)).collect();
     let one = |text: &str, n| DatasetSeries { labels: labels(text), samples: samples(n) };
     let series = vec![one("n=1", 300), one("n=2", 300), one("n=3", 5)];
-    let path = write_block(folder.path(), block_id(0), &Dataset { series, ..Dataset::default() });
+    let path = write_block(folder.path(), block_id(0), &Dataset { series, ..Dataset::default() }, true);
     let index = crate::index::IndexReader::try_open(std::fs::read(path.join("index")).unwrap().into(), "b").unwrap();
     let refs = index.postings("", "").unwrap();
     let mut tombstones = crate::block::tombstones::Tombstones::default();
@@ -138,7 +138,7 @@ async fn tombstones_are_applied() {
 async fn a_block_that_is_gone_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let data = dataset("", &["n=1", "n=2"]);
-    let ids = write(folder.path(), &data, 2);
+    let ids = write(folder.path(), &data, 2, false);
     let store = upload(folder.path(), "").await;
     let bucket =
         BucketStore::new(Arc::clone(&store), BucketSettings::default(), in_memory(), Arc::new(ManualClock::new(0)));
@@ -162,7 +162,7 @@ async fn a_block_that_is_gone_is_noticed() {
 #[tokio::test]
 async fn a_block_that_fails_fails_the_request() {
     let folder = tempfile::tempdir().unwrap();
-    let ids = write(folder.path(), &dataset("", &["n=1", "n=2"]), 2);
+    let ids = write(folder.path(), &dataset("", &["n=1", "n=2"]), 2, true);
     let store = upload(folder.path(), "").await;
     store.put(&format!("{}/index", ids[0]).into(), vec![0; 100].into()).await.unwrap();
     let bucket =
@@ -228,7 +228,7 @@ async fn read_within(store: &dyn Store, bytes: usize) -> (crate::Result<usize>, 
 #[tokio::test]
 async fn memory_past_the_budget_is_refused_and_given_back() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), &dataset("", &["n=1", "n=2"]), 1);
+    write(folder.path(), &dataset("", &["n=1", "n=2"]), 1, true);
     let store = LocalDirStore::open(folder.path(), in_memory()).await.unwrap();
     for bytes in [0, 100, 1_000, 1 << 20] {
         match read_within(&store, bytes).await.0 {
@@ -247,10 +247,9 @@ async fn a_chunk_longer_than_guessed_is_reserved_before_it_is_read() {
     (0_i32..20_000).for_each(|t| samples.push_float(i64::from(t), f64::from(t).sin()));
     let chunks = crate::chunk::encode_series(&samples, usize::from(u16::MAX)).unwrap();
     let [chunk] = &chunks[..] else { panic!("{} chunks", chunks.len()) };
-    let mut writer = BlockWriter::create(folder.path(), &meta).unwrap();
-    let (mint, maxt, encoding) = (chunk.mint, chunk.maxt, chunk.encoding as u8);
-    writer.push(&labels("n=1"), [ChunkPayload { mint, maxt, encoding, data: &chunk.data }]).unwrap();
-    writer.finish(meta, &mut ()).unwrap();
+    let mut writer = BlockWriter::create(folder.path(), meta, BlockWriterSettings::default()).unwrap();
+    writer.push(&labels("n=1"), [ChunkPayload::from(chunk)]).unwrap();
+    writer.finish().unwrap();
     let store = LocalDirStore::open(folder.path(), in_memory()).await.unwrap();
 
     let (found, most) = read_within(&store, 1 << 30).await;
