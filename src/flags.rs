@@ -108,10 +108,10 @@ pub struct ServerFlags {
 /// How queries are answered.
 #[derive(Debug, Clone, Args)]
 pub struct QueryFlags {
-    /// Longest time that a query may take
+    /// Longest time that a query may take, waiting included, or a lookup of series and labels
     #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub timeout: Duration,
-    /// Most queries that run at once; more wait
+    /// Most queries that run or are explained at once; more wait. Lookups of series and labels do not count
     #[arg(long = "query.max-concurrent", value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_concurrent: u32,

@@ -98,7 +98,6 @@ pub fn api_settings(
         flags: flag_values,
         started,
         max_concurrent: usize::try_from(flags.max_concurrent).unwrap_or(usize::MAX),
-        timeout: flags.timeout,
         lookback_ms: positive_ms("--query.lookback-delta", flags.lookback_delta)?,
         dynamic_lookback: !flags.no_dynamic_lookback_delta,
         default_step: flags.default_step,

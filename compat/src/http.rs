@@ -18,6 +18,7 @@ mod format;
 mod gate;
 mod json;
 mod labels;
+mod lookup_time;
 mod matchers;
 mod metadata;
 mod metrics;
@@ -82,8 +83,6 @@ pub struct ApiSettings {
     pub started: Timestamp,
     /// `--query.max-concurrent`
     pub max_concurrent: usize,
-    /// `--query.timeout`
-    pub timeout: Duration,
     /// `--query.lookback-delta`, in milliseconds.
     pub lookback_ms: i64,
     /// `--query.dynamic-lookback-delta`
@@ -136,6 +135,12 @@ impl Api {
     pub fn router(self) -> Router {
         let (cors, http_metrics) = (self.settings.cors, self.metrics.clone());
         let api = Arc::new(self);
+        let lookups = Router::new()
+            .route("/series", get(series::series).post(series::series))
+            .route("/labels", get(labels::names).post(labels::names))
+            .route("/label/{name}/values", get(labels::values))
+            .route("/status/tsdb", get(tsdb_status::tsdb))
+            .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&api), lookup_time::limit));
         let v1 = Router::new()
             .route("/query", get(query::instant).post(query::instant))
             .route("/query_range", get(query::range).post(query::range))
@@ -143,9 +148,6 @@ impl Api {
             .route("/query_range_explain", get(explain::range).post(explain::range))
             .route("/format_query", get(format::format_query).post(format::format_query))
             .route("/parse_query", get(parse_query::parse_query).post(parse_query::parse_query))
-            .route("/series", get(series::series).post(series::series))
-            .route("/labels", get(labels::names).post(labels::names))
-            .route("/label/{name}/values", get(labels::values))
             .route("/metadata", get(metadata::metadata))
             .route("/stores", get(stores::stores))
             .route("/rules", get(empty::rules))
@@ -155,7 +157,7 @@ impl Api {
             .route("/status/buildinfo", get(status::build_info))
             .route("/status/flags", get(status::flags))
             .route("/status/runtimeinfo", get(status::runtime_info))
-            .route("/status/tsdb", get(tsdb_status::tsdb));
+            .merge(lookups);
         let v1 = if cors { v1.layer(axum::middleware::from_fn(cors::allow_every_origin)) } else { v1 };
         Router::new()
             .nest("/api/v1", v1)

@@ -100,15 +100,7 @@ impl Engine {
     /// # Errors
     /// Each variant of [`Error`] but none for an empty result.
     pub async fn query(&self, request: QueryRequest) -> Result<Answer> {
-        let timeout = request.timeout.map_or(self.settings.timeout, |t| t.min(self.settings.timeout));
-        let run = Run { engine: self.clone(), request, deadline: Instant::now() + timeout };
-        let answer = async {
-            match &self.settings.compute {
-                Some(compute) => AbortOnDrop(compute.spawn(run.answer())).join().await,
-                None => run.answer().await,
-            }
-        };
-        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(Error::Timeout("query execution")))
+        self.run(request, Run::answer).await
     }
 
     /// The plan of a query as text, one operator a line.
@@ -116,15 +108,30 @@ impl Engine {
     /// # Errors
     /// As [`query`](Self::query), short of what only running it shows.
     pub async fn explain(&self, request: QueryRequest) -> Result<String> {
-        let deadline = Instant::now() + self.settings.timeout;
-        let run = Run { engine: self.clone(), request, deadline };
-        let prepared = run.prepare()?;
-        let (planner, _context) = run.planner(&prepared).await?;
-        let plan = match matrix_root(&prepared.root) {
-            Some(matrix) => planner.series(&matrix.selector)?,
-            None => planner.plan(&prepared.root, prepared.grid)?,
+        self.run(request, Run::explain).await
+    }
+
+    /// How long a request that asks for `timeout` may take: no longer than the settings allow.
+    #[must_use]
+    pub fn time_allowed(&self, timeout: Option<Duration>) -> Duration {
+        timeout.map_or(self.settings.timeout, |asked| asked.min(self.settings.timeout))
+    }
+
+    /// Does `work` where plans run, until its time is up.
+    async fn run<T, F>(&self, request: QueryRequest, work: impl FnOnce(Run) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let allowed = self.time_allowed(request.timeout);
+        let work = work(Run { engine: self.clone(), request, deadline: Instant::now() + allowed });
+        let work = async {
+            match &self.settings.compute {
+                Some(compute) => AbortOnDrop(compute.spawn(work)).join().await,
+                None => work.await,
+            }
         };
-        Ok(displayable(plan.as_ref()).indent(false).to_string())
+        tokio::time::timeout(allowed, work).await.unwrap_or(Err(Error::Timeout("expression evaluation")))
     }
 }
 
@@ -135,7 +142,7 @@ impl<T> AbortOnDrop<Result<T>> {
     async fn join(mut self) -> Result<T> {
         match (&mut self.0).await {
             Ok(result) => result,
-            Err(error) if error.is_cancelled() => Err(Error::Canceled("query execution")),
+            Err(error) if error.is_cancelled() => Err(Error::Canceled("expression evaluation")),
             Err(error) => Err(Error::Internal(format!("a query panicked: {error}"))),
         }
     }
@@ -184,6 +191,16 @@ impl Run {
         let stats =
             QueryStats { samples_total: samples, peak_samples: samples, parse: prepared.parse, plan: plan_time, exec };
         Ok(Answer { value, warnings, infos, stats })
+    }
+
+    async fn explain(self) -> Result<String> {
+        let prepared = self.prepare()?;
+        let (planner, _context) = self.planner(&prepared).await?;
+        let plan = match matrix_root(&prepared.root) {
+            Some(matrix) => planner.series(&matrix.selector)?,
+            None => planner.plan(&prepared.root, prepared.grid)?,
+        };
+        Ok(displayable(plan.as_ref()).indent(false).to_string())
     }
 
     /// Parses and lowers the text.

@@ -120,7 +120,6 @@ fn api_settings() -> ApiSettings {
         flags: BTreeMap::new(),
         started: NOW_MS,
         max_concurrent: 20,
-        timeout: Duration::from_secs(120),
         lookback_ms: 300_000,
         dynamic_lookback: true,
         default_step: Duration::from_secs(1),

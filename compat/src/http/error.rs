@@ -141,12 +141,12 @@ mod tests {
             ),
             (engine::Error::Execution("multiple matches".to_owned()).into(), 422, "execution", "multiple matches"),
             (engine::Error::Limit("too many".to_owned()).into(), 422, "execution", "too many"),
-            (engine::Error::Timeout("query execution").into(), 503, "timeout", "query timed out in query execution"),
+            (engine::Error::Timeout("query queue").into(), 503, "timeout", "query timed out in query queue"),
             (
-                engine::Error::Canceled("query execution").into(),
+                engine::Error::Canceled("expression evaluation").into(),
                 503,
                 "canceled",
-                "query was canceled in query execution",
+                "query was canceled in expression evaluation",
             ),
             (engine::Error::Internal("x".to_owned()).into(), 500, "internal", "internal error: x"),
             (

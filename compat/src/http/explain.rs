@@ -6,23 +6,28 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use engine::QueryRequest;
 use serde::Serialize;
 
 use super::Api;
 use super::answer::success_json;
 use super::error::ApiError;
 use super::params::Params;
-use super::query::{instant_request, range_request};
+use super::query::{enter_gate, instant_request, range_request};
 
 /// The plan of an instant query.
 pub async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let request = instant_request(&api, &params)?;
-    success_json(&tree(&api.engine.explain(request).await?))
+    explain(&api, instant_request(&api, &params)?).await
 }
 
 /// The plan of a range query.
 pub async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let request = range_request(&api, &params)?;
+    explain(&api, range_request(&api, &params)?).await
+}
+
+/// Planning looks for the series of every selector, so it waits at the gate as a query does.
+async fn explain(api: &Api, mut request: QueryRequest) -> Result<Response, ApiError> {
+    let _pass = enter_gate(api, &mut request).await?;
     success_json(&tree(&api.engine.explain(request).await?))
 }
 

@@ -89,7 +89,7 @@ impl Lookup {
         }
         check_store_matchers(api, params)?;
         let partial_response = params.flag("partial_response", api.settings.partial_response)?;
-        let deadline = Instant::now().checked_add(api.settings.timeout);
+        let deadline = Instant::now().checked_add(api.engine.settings().timeout);
         let budget = api.engine.budget("label lookup");
         Ok(Self { interval, matcher_sets, limit, partial_response, deadline, budget })
     }

@@ -3,15 +3,16 @@
 mod request;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
-use engine::{Answer, QueryRequest};
+use engine::QueryRequest;
 
 use super::Api;
 use super::answer::{require_complete, stream_answer};
 use super::error::ApiError;
+use super::gate::GatePass;
 use super::json::AnswerJson;
 use super::params::Params;
 pub use request::{instant_request, range_request};
@@ -28,9 +29,11 @@ pub async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Respon
     respond(&api, &params, request).await
 }
 
-async fn respond(api: &Api, params: &Params, request: QueryRequest) -> Result<Response, ApiError> {
+async fn respond(api: &Api, params: &Params, mut request: QueryRequest) -> Result<Response, ApiError> {
     let partial_response = params.flag("partial_response", api.settings.partial_response)?;
-    let mut answer = run(api, request).await?;
+    let pass = enter_gate(api, &mut request).await?;
+    let mut answer = api.engine.query(request).await?;
+    drop(pass);
     require_complete(partial_response, &answer.warnings)?;
     let stats = params.get("stats");
     if !matches!(stats, "" | "true" | "all") {
@@ -44,15 +47,14 @@ async fn respond(api: &Api, params: &Params, request: QueryRequest) -> Result<Re
     Ok(stream_answer(AnswerJson::try_new(answer, !stats.is_empty(), with_analysis)?, &warnings))
 }
 
-/// Waits at the gate and evaluates, both within the query's time.
-async fn run(api: &Api, mut request: QueryRequest) -> Result<Answer, ApiError> {
+/// Waits at the gate. What that leaves of the request's time is the engine's.
+///
+/// # Errors
+/// As [`QueryGate::enter`](super::QueryGate::enter).
+pub async fn enter_gate<'a>(api: &'a Api, request: &mut QueryRequest) -> Result<GatePass<'a>, ApiError> {
     let began = Instant::now();
-    let allowed = request.timeout.map_or(api.settings.timeout, |asked| asked.min(api.settings.timeout));
-    let _pass = api.gate.enter(allowed).await?;
-    let left = allowed.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-    request.timeout = Some(left);
-    match tokio::time::timeout(left, api.engine.query(request)).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(engine::Error::Timeout("expression evaluation").into()),
-    }
+    let allowed = api.engine.time_allowed(request.timeout);
+    let pass = api.gate.enter(allowed).await?;
+    request.timeout = Some(allowed.saturating_sub(began.elapsed()));
+    Ok(pass)
 }

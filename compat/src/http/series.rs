@@ -88,6 +88,6 @@ pub async fn select(
     // one more than is shown, to know whether there are more
     request.limit = limit.map(|limit| limit.saturating_add(1));
     request.budget = api.engine.budget("series lookup");
-    request.deadline = Instant::now().checked_add(api.settings.timeout);
+    request.deadline = Instant::now().checked_add(api.engine.settings().timeout);
     Ok(api.store.series(request).await?)
 }

@@ -17,28 +17,32 @@ use super::*;
 use memory_store::MemoryStore;
 
 fn api() -> Api {
+    api_with(|_, _| ())
+}
+
+fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Api {
     let series = [
         "__name__=up,job=api,replica=a",
         "__name__=up,job=api,replica=b",
         "__name__=up,job=node,replica=a",
         "__name__=http.status,job=api,path=<&>",
     ];
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(&series));
+    let mut store = MemoryStore::new(&series);
     let parse = ParseOptions::experimental();
-    let engine = Engine::new(
-        Arc::clone(&store),
-        EngineSettings {
-            lookback_ms: 300_000,
-            timeout: Duration::from_secs(60),
-            max_samples: 0,
-            memory: ProcessPool::new(1 << 30),
-            partitions: 1,
-            replica_labels: vec!["replica".to_owned()],
-            default_subquery_step_ms: 60_000,
-            parse,
-            compute: None,
-        },
-    );
+    let mut engine_settings = EngineSettings {
+        lookback_ms: 300_000,
+        timeout: Duration::from_secs(60),
+        max_samples: 0,
+        memory: ProcessPool::new(1 << 30),
+        partitions: 1,
+        replica_labels: vec!["replica".to_owned()],
+        default_subquery_step_ms: 60_000,
+        parse,
+        compute: None,
+    };
+    change(&mut store, &mut engine_settings);
+    let store: Arc<dyn Store> = Arc::new(store);
+    let engine = Engine::new(Arc::clone(&store), engine_settings);
     let unknown = || "unknown".to_owned();
     let build = BuildInfo {
         version: "1.2.3".to_owned(),
@@ -53,7 +57,6 @@ fn api() -> Api {
         flags: BTreeMap::from([("query.timeout".to_owned(), "2m".to_owned())]),
         started: 0,
         max_concurrent: 2,
-        timeout: Duration::from_secs(60),
         lookback_ms: 300_000,
         dynamic_lookback: true,
         default_step: Duration::from_secs(1),
@@ -146,6 +149,29 @@ async fn wrong_queries_name_their_place() {
     let unclosed = "invalid parameter \"query\": 1:5: parse error: unclosed left parenthesis";
     for path in ["query", "format_query", "parse_query"] {
         check_error(&format!("/api/v1/{path}?query=sum%28"), 400, "bad_data", unclosed).await;
+    }
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_given_up() {
+    let router = api_with(|store, engine| (store.hang, engine.timeout) = (true, Duration::ZERO)).router();
+    let evaluation = "query timed out in expression evaluation";
+    let lookup = "the deadline of the request passed while looking up series or labels";
+    for (uri, error) in [
+        ("query?query=up", evaluation),
+        ("query_range?query=up&start=0&end=1&step=1", evaluation),
+        ("query_explain?query=up", evaluation),
+        ("query_range_explain?query=up&start=0&end=1&step=1", evaluation),
+        ("series?match[]=up", lookup),
+        ("labels", lookup),
+        ("label/job/values", lookup),
+        ("status/tsdb", lookup),
+    ] {
+        let request = Request::get(format!("/api/v1/{uri}")).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 503, "{uri}");
+        let body: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+        assert_eq!(body, json!({"status": "error", "errorType": "timeout", "error": error}), "{uri}");
     }
 }
 
@@ -262,12 +288,15 @@ async fn supervisors_and_scrapers_are_answered() {
     assert_eq!(ask("/-/healthy").await.0, 200);
     assert_eq!(ask("/-/ready").await.0, 200);
     ask("/api/v1/labels").await;
+    ask("/api/v1/query_explain?query=up").await;
+    ask("/api/v1/query?query=up").await;
     let (status, metrics) = ask("/metrics").await;
     assert_eq!(status, 200);
     for line in [
         "http_requests_total{code=\"200\",handler=\"label_names\",method=\"get\"} 1",
         "http_request_duration_seconds_count{code=\"200\",handler=\"label_names\",method=\"get\"} 1",
         "thanos_query_concurrent_gate_queries_max 2",
+        "thanos_query_concurrent_gate_queries_total 2",
         "thanos_query_concurrent_gate_queries_in_flight 0",
     ] {
         assert!(metrics.lines().any(|got| got == line), "{line} is not in\n{metrics}");

@@ -237,7 +237,7 @@ fn a_query_times_out() {
     let request = QueryRequest { timeout: Some(Duration::ZERO), ..instant("m") };
     let error = query(store, settings(), request).unwrap_err();
     assert!(matches!(error, Error::Timeout(_)), "{error:?}");
-    assert_eq!(error.to_string(), "query timed out in query execution");
+    assert_eq!(error.to_string(), "query timed out in expression evaluation");
 }
 
 #[test]

@@ -17,13 +17,21 @@ use storage::store::{
 #[derive(Debug)]
 pub struct MemoryStore {
     series: Vec<Labels>,
+    /// Whether it never answers.
+    pub hang: bool,
 }
 
 impl MemoryStore {
     /// From texts like `a=1,b=2`.
     pub fn new(series: &[&str]) -> Self {
         let labels = |text: &&str| Labels::from_pairs(text.split(',').map(|pair| pair.split_once('=').unwrap()));
-        Self { series: series.iter().map(labels).collect() }
+        Self { series: series.iter().map(labels).collect(), hang: false }
+    }
+
+    async fn answer(&self) {
+        if self.hang {
+            futures::future::pending::<()>().await;
+        }
     }
 
     fn matching(&self, matchers: &[Matcher]) -> impl Iterator<Item = &Labels> {
@@ -44,6 +52,7 @@ impl Store for MemoryStore {
     }
 
     async fn series(&self, request: SeriesRequest) -> storage::Result<SeriesSet> {
+        self.answer().await;
         let keys: BTreeSet<String> =
             self.matching(&request.matchers).map(|labels| labels.without(&request.drop_labels).into_key()).collect();
         let part = |skip: usize| -> Arc<dyn SeriesPart> {
@@ -53,12 +62,14 @@ impl Store for MemoryStore {
     }
 
     async fn label_names(&self, request: LabelRequest) -> storage::Result<LabelSet> {
+        self.answer().await;
         let names =
             self.matching(&request.matchers).flat_map(|labels| labels.iter().map(|(name, _)| name.into_owned()));
         Ok(label_set(names.collect()))
     }
 
     async fn label_values(&self, name: &str, request: LabelRequest) -> storage::Result<LabelSet> {
+        self.answer().await;
         let values = self.matching(&request.matchers).filter_map(|labels| labels.get(name).map(|v| v.into_owned()));
         Ok(label_set(values.collect()))
     }
