@@ -1,7 +1,7 @@
-//! What a matcher says about a page of a column, before the page is read.
+//! What a matcher says about a part of a column, before it is read.
 //!
-//! A page's bounds are the smallest and largest value in it and how many rows lack the label. Equality, a set
-//! (`a|b|c`) and a prefix (`abc.*`) rule pages out by them; every other matcher only by presence.
+//! A part is a row group's or a page's. Its bounds are the smallest and largest value in it and how many rows lack the
+//! label. Equality, a set (`a|b|c`) and a prefix (`abc.*`) rule parts out by them; every other matcher only by presence.
 
 use crate::model::{MatchOp, Matcher};
 
@@ -23,9 +23,9 @@ pub struct Condition {
     absent: bool,
 }
 
-/// Bounds of the values of one page. Bounds that are not known are `None`.
+/// Bounds of the values of one page or row group. Bounds that are not known are `None`.
 #[derive(Debug, Clone, Copy)]
-pub struct PageBounds<'a> {
+pub struct Bounds<'a> {
     /// No larger than any value.
     pub min: Option<&'a [u8]>,
     /// No smaller than any value.
@@ -60,25 +60,25 @@ impl Condition {
         Self { values, absent: matcher.matches_empty() }
     }
 
-    /// Whether a row of the page can pass.
+    /// Whether a row of the part with these bounds can pass.
     #[must_use]
-    pub fn may_match(&self, page: PageBounds<'_>) -> bool {
-        if self.absent && page.some_absent {
+    pub fn may_match(&self, part: Bounds<'_>) -> bool {
+        if self.absent && part.some_absent {
             return true;
         }
-        if page.all_absent {
+        if part.all_absent {
             return false;
         }
         match &self.values {
             Values::Any => true,
             Values::Set(set) => {
-                let first = page.min.map_or(0, |min| set.partition_point(|value| value.as_bytes() < min));
-                set.get(first).is_some_and(|value| page.max.is_none_or(|max| value.as_bytes() <= max))
+                let first = part.min.map_or(0, |min| set.partition_point(|value| value.as_bytes() < min));
+                set.get(first).is_some_and(|value| part.max.is_none_or(|max| value.as_bytes() <= max))
             }
             Values::Prefix(prefix) => {
                 let prefix = prefix.as_bytes();
-                let below = page.max.is_some_and(|max| max < prefix);
-                let above = page.min.is_some_and(|min| min > prefix && !min.starts_with(prefix));
+                let below = part.max.is_some_and(|max| max < prefix);
+                let above = part.min.is_some_and(|min| min > prefix && !min.starts_with(prefix));
                 !below && !above
             }
         }
@@ -91,7 +91,7 @@ mod tests {
 
     fn check(op: MatchOp, value: &str, page: (&str, &str, bool), expected: bool) {
         let condition = Condition::new(&Matcher::try_new(op, "n", value).unwrap());
-        let bounds = PageBounds {
+        let bounds = Bounds {
             min: (!page.0.is_empty()).then_some(page.0.as_bytes()),
             max: (!page.1.is_empty()).then_some(page.1.as_bytes()),
             some_absent: page.2,

@@ -1,7 +1,7 @@
 //! Reads `series.parquet`.
 //!
 //! ```text
-//! matchers ──> page bounds ──> pages ──> filter columns ──> rows ──> wanted columns of these rows
+//! matchers ──> bounds of row groups, of pages ──> filter columns ──> rows ──> wanted columns of these rows
 //! ```
 //!
 //! [`SideIndex::scan`] takes one row group after the other, a few ahead, so that memory is bounded by row groups.
@@ -19,12 +19,13 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::statistics::Statistics;
 
 use crate::error::Result;
 use crate::model::{Matcher, TimeInterval};
 
 use super::checksum::IndexIdentity;
-use super::condition::{Condition, PageBounds};
+use super::condition::{Bounds, Condition};
 use super::filter::RowFilter;
 use super::schema::{LABEL_PREFIX, MAXT, MINT, NAMES_KEY};
 use super::source::{VerifiedSource, unwrap_error};
@@ -148,6 +149,9 @@ impl SideIndex {
     }
 
     async fn scan_group(&self, group: usize, filter: &RowFilter, wanted: &[&str]) -> Result<Vec<RecordBatch>> {
+        if !self.group_may_match(group, filter) {
+            return Ok(Vec::new());
+        }
         let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0);
         let pages = self.pages(group, rows, filter);
         if pages.is_empty() {
@@ -166,6 +170,26 @@ impl SideIndex {
         if selected.is_empty() { Ok(Vec::new()) } else { self.read(group, rows, &selected, wanted).await }
     }
 
+    /// Whether the bounds of a row group's columns leave room for a row that passes.
+    fn group_may_match(&self, group: usize, filter: &RowFilter) -> bool {
+        let metadata = self.metadata.metadata().row_group(group);
+        let statistics = |column: &str| self.leaf(column).and_then(|i| metadata.column(i).statistics());
+        let bounds = |column: &str| statistics(column).map(|known| group_bounds(known, metadata.num_rows()));
+        let labels_may = filter
+            .on_columns()
+            .iter()
+            .all(|(column, matcher)| bounds(column).is_none_or(|bounds| Condition::new(matcher).may_match(bounds)));
+        let times = |column: &str| match statistics(column) {
+            Some(Statistics::Int64(known)) => (known.min_opt().copied(), known.max_opt().copied()),
+            _ => (None, None),
+        };
+        let times_may = filter.interval().is_none_or(|interval| {
+            times(MINT).0.is_none_or(|mint| mint <= interval.maxt)
+                && times(MAXT).1.is_none_or(|maxt| maxt >= interval.mint)
+        });
+        labels_may && times_may
+    }
+
     /// The rows of a row group that lie in pages which the matchers do not rule out.
     fn pages(&self, group: usize, rows: usize, filter: &RowFilter) -> Vec<Range<usize>> {
         let metadata = self.metadata.metadata();
@@ -173,27 +197,20 @@ impl SideIndex {
             return std::iter::once(0..rows).collect();
         };
         let mut kept: Vec<Range<usize>> = std::iter::once(0..rows).filter(|range| !range.is_empty()).collect();
-        let mut keep = |column: &str, may_match: &dyn Fn(&ColumnIndexMetaData, usize) -> bool| {
-            let Some(i) = self.leaf(column) else { return };
+        for (column, matcher) in filter.on_columns() {
+            let Some(i) = self.leaf(column) else { continue };
             let bounds = column_index.get(group).and_then(|columns| columns.get(i));
             let offsets = offset_index.get(group).and_then(|columns| columns.get(i));
-            let (Some(bounds), Some(offsets)) = (bounds, offsets) else { return };
+            let (Some(bounds), Some(offsets)) = (bounds, offsets) else { continue };
             if matches!(bounds, ColumnIndexMetaData::NONE) {
-                return;
+                continue;
             }
+            let condition = Condition::new(matcher);
             let starts: Vec<usize> =
                 offsets.page_locations().iter().map(|p| usize::try_from(p.first_row_index).unwrap_or(0)).collect();
-            let pages = starts.iter().enumerate().filter(|(page, _)| may_match(bounds, *page));
+            let pages = starts.iter().enumerate().filter(|(page, _)| condition.may_match(page_bounds(bounds, *page)));
             let ranges = pages.map(|(page, &start)| start..starts.get(page + 1).copied().unwrap_or(rows));
             kept = intersect(&kept, ranges);
-        };
-        for (column, matcher) in filter.on_columns() {
-            let condition = Condition::new(matcher);
-            keep(column, &|bounds, page| condition.may_match(page_bounds(bounds, page)));
-        }
-        if let Some(interval) = filter.interval() {
-            keep(MINT, &|bounds, page| int_bound(bounds, page, true).is_none_or(|mint| mint <= interval.maxt));
-            keep(MAXT, &|bounds, page| int_bound(bounds, page, false).is_none_or(|maxt| maxt >= interval.mint));
         }
         kept
     }
@@ -240,21 +257,27 @@ fn project(batch: &RecordBatch, wanted: &[&str]) -> Result<RecordBatch> {
     Ok(batch.project(&columns)?)
 }
 
-fn page_bounds(bounds: &ColumnIndexMetaData, page: usize) -> PageBounds<'_> {
+fn page_bounds(bounds: &ColumnIndexMetaData, page: usize) -> Bounds<'_> {
     let all_absent = bounds.is_null_page(page);
     let some_absent = bounds.null_count(page).is_none_or(|count| count > 0);
     let (min, max) = match bounds {
         ColumnIndexMetaData::BYTE_ARRAY(values) if !all_absent => (values.min_value(page), values.max_value(page)),
         _ => (None, None),
     };
-    PageBounds { min, max, some_absent, all_absent }
+    Bounds { min, max, some_absent, all_absent }
 }
 
-fn int_bound(bounds: &ColumnIndexMetaData, page: usize, min: bool) -> Option<i64> {
-    match bounds {
-        ColumnIndexMetaData::INT64(values) if min => values.min_value(page).copied(),
-        ColumnIndexMetaData::INT64(values) => values.max_value(page).copied(),
-        _ => None,
+fn group_bounds(known: &Statistics, rows: i64) -> Bounds<'_> {
+    let absent = known.null_count_opt();
+    let (min, max) = match known {
+        Statistics::ByteArray(values) => (values.min_bytes_opt(), values.max_bytes_opt()),
+        _ => (None, None),
+    };
+    Bounds {
+        min,
+        max,
+        some_absent: absent.is_none_or(|count| count > 0),
+        all_absent: absent.is_some_and(|count| i64::try_from(count) == Ok(rows)),
     }
 }
 

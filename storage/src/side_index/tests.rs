@@ -169,6 +169,74 @@ async fn one_metric_of_a_million_series_reads_under_one_percent() {
     assert_eq!(store.bytes_of("index"), 0);
 }
 
+/// One row group of series whose `pod` ascends with the rows, and which the first lacks; one whose series have `n` instead,
+/// and every other one a `pod` of another name.
+fn write_clustered() -> (Vec<Labels>, Vec<u8>, Vec<u64>) {
+    let series = |i: usize| match i {
+        0 => Labels::from_pairs([("__name__", "a"), ("job", "x")]),
+        _ if i < schema::ROW_GROUP_ROWS => Labels::from_pairs([("__name__", "b"), ("pod", &format!("pod-{i:06}"))]),
+        _ if i % 2 == 0 => Labels::from_pairs([("__name__", "c"), ("n", &i.to_string())]),
+        _ => Labels::from_pairs([("__name__", "c"), ("n", &i.to_string()), ("pod", &format!("web-{i}"))]),
+    };
+    let all: Vec<Labels> = (0..schema::ROW_GROUP_ROWS + 3_000).map(series).collect();
+    let mut counts = NameCounts::default();
+    all.iter().for_each(|labels| counts.observe(labels.as_key()));
+    let mut out = Vec::new();
+    let mut writer = SideIndexWriter::try_new(&mut out, &counts).unwrap();
+    for (row, labels) in (0..).zip(&all) {
+        let chunk = ChunkSpan { mint: 1, maxt: 2, chunk_ref: 8 + row * 10, span: 0 };
+        writer.write(labels.as_key(), row, &[chunk]).unwrap();
+    }
+    let ends = writer.finish().unwrap();
+    (all, out, ends)
+}
+
+#[tokio::test]
+async fn row_groups_are_ruled_out_by_the_bounds_of_every_label() {
+    let (all, contents, ends) = write_clustered();
+    let sums = checksums_of(&contents, ends, IndexIdentity { size: 5, toc_crc: 1 }).unwrap();
+    let files = vec![(SIDE_INDEX_FILE.to_owned(), contents.into()), (CHECKSUM_FILE.to_owned(), sums.encode().into())];
+    let source = VerifiedSource::open(BlockFiles::memory(block_id(0), files)).await.unwrap().unwrap();
+    let index = SideIndex::open(source).await.unwrap();
+    assert!(index.has_column("pod") && !index.has_column("job"));
+    // what the matcher selects of all, and the bytes that it took
+    let scan = async |op, name: &str, value: &str| {
+        let matcher = Matcher::try_new(op, name, value).unwrap();
+        let before = index.bytes_read();
+        let mut found = Vec::new();
+        let visit = |batch: &arrow::array::RecordBatch| {
+            let keys = column(batch, schema::LABELS)?;
+            let keys = arrow::array::AsArray::as_string::<i32>(keys);
+            found.extend(keys.iter().flatten().map(str::to_owned));
+            Ok(())
+        };
+        index.scan(std::slice::from_ref(&matcher), None, &[schema::LABELS], visit).await.unwrap();
+        let passes = |labels: &&Labels| matcher.matches(&labels.get(name).unwrap_or_default());
+        let expected: Vec<&str> = all.iter().filter(passes).map(Labels::as_key).collect();
+        assert!(found == expected, "{matcher:?}: {} series, {} expected", found.len(), expected.len());
+        index.bytes_read() - before
+    };
+    use crate::model::MatchOp::{Equal, NotEqual, NotRegex, Regex};
+    // no bounds speak against this: both row groups are looked into
+    let both = scan(Regex, "pod", ".*-000077").await;
+    let one = scan(Equal, "pod", "pod-000077").await;
+    assert!(0 < one && one < both, "{one} of {both} bytes");
+    assert_eq!(scan(Regex, "pod", "pod-000077|q").await, one);
+    for (op, value) in [(Equal, "q"), (Equal, "pod-"), (Regex, "q.*"), (Regex, "a|z")] {
+        assert_eq!(scan(op, "pod", value).await, 0, "{value}");
+    }
+    // series without the label: one of the first row group, half of the second
+    let values = [(Equal, ""), (Regex, "a|q|"), (NotEqual, ""), (NotEqual, "pod-000077"), (NotRegex, "pod-.*")];
+    for (op, value) in values {
+        assert!(scan(op, "pod", value).await >= both, "{op:?} {value}");
+    }
+    // none of the first row group has it
+    let last = scan(NotEqual, "n", "").await;
+    assert!(last < scan(Equal, "n", "").await, "{last} bytes");
+    // no column says what is absent
+    assert!(scan(Equal, "job", "").await > 0 && scan(Equal, "job", "x").await > 0);
+}
+
 #[tokio::test]
 async fn a_block_is_read_by_the_side_index_that_it_was_written_with() {
     let folder = tempfile::tempdir().unwrap();
