@@ -137,7 +137,8 @@ pub struct QueryFlags {
     pub auto_downsampling: bool,
     #[arg(long = "no-query.auto-downsampling", hide = true)]
     pub no_auto_downsampling: bool,
-    /// Answer with a warning where not all data can be read, instead of failing
+    /// Answer with a warning where a block is left out because its meta.json cannot be read, instead of failing; other
+    /// failures to read always fail the query
     #[arg(long = "query.partial-response", default_value_t = true, overrides_with = "no_partial_response")]
     pub partial_response: bool,
     #[arg(long = "no-query.partial-response", hide = true)]

@@ -7,4 +7,4 @@ mod filter;
 mod sync;
 
 pub use filter::{BlockFilters, BlockState, KeepBlock, SyncReport, TimeBound};
-pub use sync::{FoundBlocks, MetaSync};
+pub use sync::{FoundBlocks, MetaSync, Unreadable};

@@ -53,8 +53,13 @@ pub enum Error {
     #[error("block {0} is gone from the bucket")]
     BlockGone(BlockId),
     /// The object store failed.
-    #[error("object store: {0}")]
-    ObjectStore(Arc<object_store::Error>),
+    #[error("cannot read {what}: {source}")]
+    ObjectStore {
+        /// What was read: a file and its block, or the list of blocks.
+        what: String,
+        /// The object store's error.
+        source: Arc<object_store::Error>,
+    },
     /// The local file system failed.
     #[error("{path}: {source}")]
     Io {
@@ -75,19 +80,22 @@ impl Error {
     /// Whether the same call may succeed later without anybody mending anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::ObjectStore(_) | Error::BlockGone(_))
+        matches!(self, Error::ObjectStore { .. } | Error::BlockGone(_))
+    }
+
+    /// What the object store answered when `file` of `place` was read.
+    #[must_use]
+    pub fn object_store(place: impl std::fmt::Display, file: &str, source: object_store::Error) -> Self {
+        match source {
+            object_store::Error::NotFound { .. } => Error::NotFound { place: place.to_string(), file: file.to_owned() },
+            source => Error::ObjectStore { what: format!("{file} of {place}"), source: Arc::new(source) },
+        }
     }
 
     /// An I/O error with the path that it happened on.
     #[must_use]
     pub fn io(path: &std::path::Path, source: std::io::Error) -> Self {
         Error::Io { path: path.display().to_string(), source: Arc::new(source) }
-    }
-}
-
-impl From<object_store::Error> for Error {
-    fn from(error: object_store::Error) -> Self {
-        Error::ObjectStore(Arc::new(error))
     }
 }
 

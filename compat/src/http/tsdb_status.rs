@@ -2,7 +2,7 @@
 //!
 //! Counts over the last [`WINDOW_MS`] of data, which is what Prometheus's head would hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -13,7 +13,7 @@ use serde_json::json;
 use storage::model::{METRIC_NAME, TimeInterval, label_key};
 
 use super::Api;
-use super::answer::success_json;
+use super::answer::success;
 use super::error::ApiError;
 use super::matchers::parse_matcher_sets;
 use super::params::{Params, parse_integer};
@@ -49,16 +49,19 @@ pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Respons
     }
     let covered = api.store.info().interval;
     let interval = TimeInterval::new(covered.mint.max(covered.maxt.saturating_sub(WINDOW_MS)), covered.maxt);
-    let mut parts = Vec::new();
+    let (mut parts, mut warnings) = (Vec::new(), BTreeSet::new());
     for matchers in sets {
-        parts.extend(select(&api, matchers, interval, &Arc::from([]), None).await?.parts);
+        let set = select(&api, matchers, interval, &Arc::from([]), None).await?;
+        parts.extend(set.parts);
+        warnings.extend(set.warnings);
     }
     let mut counts = Counts::default();
     let mut keys = std::pin::pin!(merged_keys(&parts));
     while let Some(key) = keys.try_next().await? {
         counts.add(&key);
     }
-    success_json(&counts.report(interval, limit))
+    let data = counts.report(interval, limit).to_string();
+    Ok(success(data.as_bytes(), &Vec::from_iter(warnings)))
 }
 
 #[derive(Default)]

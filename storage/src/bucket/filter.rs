@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::block::BlockMeta;
 use crate::model::{BlockId, ExternalLabels, Labels, Timestamp};
 
-use super::sync::FoundBlocks;
+use super::sync::{FoundBlocks, Unreadable};
 
 /// The name under which a shard rule sees a block's ULID.
 const BLOCK_ID_LABEL: &str = "__block_id";
@@ -88,6 +88,9 @@ pub struct SyncReport {
     pub counts: BTreeMap<BlockState, u64>,
     /// Blocks that are not served, in order, and why, in words.
     pub left_out: BTreeMap<BlockId, (BlockState, String)>,
+    /// Blocks of which a file could not be read. One of them that is not in `left_out` is served by what was read of it
+    /// earlier; of the others nobody knows what they hold.
+    pub unreadable: BTreeMap<BlockId, Unreadable>,
 }
 
 impl SyncReport {
@@ -95,6 +98,15 @@ impl SyncReport {
     #[must_use]
     pub fn count(&self, state: BlockState) -> u64 {
         self.counts.get(&state).copied().unwrap_or(0)
+    }
+
+    /// Blocks that are left out because nothing could ever be read of them, past the consistency delay.
+    pub fn unknown(&self) -> impl Iterator<Item = (BlockId, &Unreadable)> {
+        let of_unknown = |id: &BlockId| {
+            let state = self.left_out.get(id).map(|(state, _)| *state);
+            matches!(state, Some(BlockState::CorruptedMeta | BlockState::Failed))
+        };
+        self.unreadable.iter().filter(move |(id, _)| of_unknown(id)).map(|(&id, unreadable)| (id, unreadable))
     }
 
     fn leave_out(&mut self, id: BlockId, state: BlockState, reason: String) {
@@ -161,13 +173,18 @@ impl BlockFilters {
         for id in found.without_meta {
             report.leave_out(id, BlockState::NoMeta, "there is no meta.json".to_owned());
         }
-        for (id, error) in found.corrupt {
-            report.leave_out(id, BlockState::CorruptedMeta, error.to_string());
-        }
-        for (id, error) in found.failed {
-            report.leave_out(id, BlockState::Failed, error.to_string());
-        }
         let mut metas = found.metas;
+        for (id, unreadable) in found.unreadable {
+            if !metas.contains_key(&id) {
+                let state = if unreadable.corrupt { BlockState::CorruptedMeta } else { BlockState::Failed };
+                report.leave_out(id, state, unreadable.reason.clone());
+                // a file that is still being written looks the same
+                if self.is_fresh(unreadable.made, now) {
+                    continue;
+                }
+            }
+            report.unreadable.insert(id, unreadable);
+        }
         metas.retain(|&id, meta| {
             let marked = found.deletion_marks.get(&id).map(|mark| mark.deletion_time_s);
             match self.judge(id, meta, marked, now) {
@@ -184,6 +201,11 @@ impl BlockFilters {
         }
         report.counts.insert(BlockState::Loaded, metas.len() as u64);
         (metas, report)
+    }
+
+    /// Whether what was made then is within the consistency delay.
+    fn is_fresh(&self, made: Timestamp, now: Timestamp) -> bool {
+        self.consistency_delay_ms > 0 && now.saturating_sub(made) < self.consistency_delay_ms
     }
 
     fn judge(
@@ -208,7 +230,7 @@ impl BlockFilters {
         let made_ms = meta.upload_time().unwrap_or_else(|| i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX));
         let source = meta.thanos.as_ref().map_or("", |thanos| thanos.source.as_str());
         let from_compactor = matches!(source, "bucket.repair" | "compactor" | "compactor.repair");
-        if !from_compactor && self.consistency_delay_ms > 0 && now.saturating_sub(made_ms) < self.consistency_delay_ms {
+        if !from_compactor && self.is_fresh(made_ms, now) {
             let reason = format!("younger than {} ms", self.consistency_delay_ms);
             return Some((BlockState::TooFresh, reason));
         }

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! One listing tells which files each block has, so that only files that exist are asked for: a folder without
-//! `meta.json` is an upload that is under way or was cut off.
+//! `meta.json` is an upload that is under way or was cut off. What cannot be read is reported with its reason; of a
+//! block that was known before, what was read last counts on, since a block never changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::block::BlockMeta;
 use crate::block::marker::{DeletionMark, Marker};
 use crate::block::meta::META_FILE;
 use crate::error::{Error, Result};
-use crate::model::BlockId;
+use crate::model::{BlockId, Timestamp};
 
 /// Largest `meta.json` or mark that is read, in bytes.
 const FILE_SIZE_MAX: u64 = 64 << 20;
@@ -28,25 +29,50 @@ const FILE_SIZE_MAX: u64 = 64 << 20;
 /// Everything that a bucket says of its blocks.
 #[derive(Debug, Clone, Default)]
 pub struct FoundBlocks {
-    /// Blocks whose `meta.json` was read.
+    /// Blocks whose `meta.json` was read, now or in an earlier look.
     pub metas: BTreeMap<BlockId, Arc<BlockMeta>>,
     /// Folders named like blocks without `meta.json`.
     pub without_meta: Vec<BlockId>,
-    /// Blocks whose `meta.json` is not one, and why.
-    pub corrupt: Vec<(BlockId, Error)>,
-    /// Blocks of which a file could not be read, and why.
-    pub failed: Vec<(BlockId, Error)>,
-    /// Deletion marks.
+    /// Blocks of which a file could not be read now. Those in `metas` can be served all the same.
+    pub unreadable: BTreeMap<BlockId, Unreadable>,
+    /// Deletion marks, read now or in an earlier look.
     pub deletion_marks: BTreeMap<BlockId, DeletionMark>,
 }
 
-/// Finds the blocks of a bucket; remembers each `meta.json` until it changes.
+/// A file of a block that is there but could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Which one: `meta.json`, or a mark.
+    pub file: &'static str,
+    /// Whether its contents are wrong; otherwise reading failed, and may succeed later.
+    pub corrupt: bool,
+    /// The error, in words.
+    pub reason: String,
+    /// When the block was made or the file written, whichever is later.
+    pub made: Timestamp,
+}
+
+impl Unreadable {
+    fn new(file: &'static str, error: &Error, made: Timestamp) -> Self {
+        let corrupt = matches!(error, Error::Corrupt { .. } | Error::Unsupported(_));
+        Self { file, corrupt, reason: error.to_string(), made }
+    }
+}
+
+/// Finds the blocks of a bucket; remembers each `meta.json` until another one was read.
 #[derive(Debug)]
 pub struct MetaSync {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     concurrency: usize,
-    cached: Mutex<HashMap<BlockId, CachedMeta>>,
+    cached: Mutex<Cached>,
+}
+
+/// What was read last of the blocks that are there.
+#[derive(Debug, Default)]
+struct Cached {
+    metas: HashMap<BlockId, CachedMeta>,
+    marks: HashMap<BlockId, DeletionMark>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,6 +106,7 @@ struct Folder {
 /// What was read of one block.
 struct FetchedBlock {
     id: BlockId,
+    modified: Timestamp,
     meta: Result<CachedMeta>,
     mark: Option<Result<DeletionMark>>,
 }
@@ -103,48 +130,25 @@ impl MetaSync {
             match folder.meta {
                 None => found.without_meta.push(id),
                 Some(version) => {
-                    let cached = self.cached.lock().get(&id).filter(|cached| cached.version == version).cloned();
+                    let cached = self.cached.lock().metas.get(&id).filter(|cached| cached.version == version).cloned();
                     let (store, folder_path) = (Arc::clone(&self.store), self.prefix.clone().join(id.to_string()));
                     reading.push(fetch_block(store, folder_path, id, version, cached, folder.deletion_mark));
                 }
             }
         }
         let fetched: Vec<FetchedBlock> = futures::stream::iter(reading).buffered(self.concurrency).collect().await;
-        let mut cached = HashMap::with_capacity(fetched.len());
+        let mut cached = self.cached.lock();
+        let before = std::mem::take(&mut *cached);
         for block in fetched {
-            match block.meta {
-                Ok(meta) => {
-                    found.metas.insert(block.id, Arc::clone(&meta.meta));
-                    cached.insert(block.id, meta);
-                }
-                // deleted between listing and reading
-                Err(Error::NotFound { .. }) => found.without_meta.push(block.id),
-                Err(error @ (Error::Corrupt { .. } | Error::Unsupported(_))) => found.corrupt.push((block.id, error)),
-                Err(error) => found.failed.push((block.id, error)),
-            }
-            match block.mark {
-                Some(Ok(mark)) => {
-                    found.deletion_marks.insert(block.id, mark);
-                }
-                // one that is being written or removed is none
-                Some(Err(error @ (Error::Corrupt { .. } | Error::NotFound { .. }))) => {
-                    tracing::warn!(block = %block.id, %error, "deletion mark is not readable and is ignored");
-                }
-                Some(Err(error)) => {
-                    found.metas.remove(&block.id);
-                    found.failed.push((block.id, error));
-                }
-                None => {}
-            }
+            take(block, &before, &mut cached, &mut found);
         }
-        *self.cached.lock() = cached;
         Ok(found)
     }
 
     async fn list(&self) -> Result<BTreeMap<BlockId, Folder>> {
         let mut folders: BTreeMap<BlockId, Folder> = BTreeMap::new();
         let mut objects = self.store.list(Some(&self.prefix));
-        while let Some(object) = objects.try_next().await? {
+        while let Some(object) = objects.try_next().await.map_err(cannot_list)? {
             let Some(mut parts) = object.location.prefix_match(&self.prefix) else { continue };
             let Some(id) = parts.next().and_then(|part| part.as_ref().parse::<BlockId>().ok()) else { continue };
             let folder = folders.entry(id).or_default();
@@ -158,6 +162,40 @@ impl MetaSync {
     }
 }
 
+/// Sorts one block into what was found; where its files cannot be read now, what was read `before` counts.
+fn take(block: FetchedBlock, before: &Cached, cached: &mut Cached, found: &mut FoundBlocks) {
+    let FetchedBlock { id, modified, meta, mark } = block;
+    let made = modified.max(i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX));
+    match mark {
+        // none, or one that was removed between listing and reading
+        None | Some(Err(Error::NotFound { .. })) => {}
+        Some(Ok(mark)) => {
+            found.deletion_marks.insert(id, mark);
+        }
+        Some(Err(error)) => {
+            found.unreadable.insert(id, Unreadable::new(DeletionMark::FILE, &error, made));
+            // unmarked, it is served for longer than it has to be, which is harmless
+            found.deletion_marks.extend(before.marks.get(&id).map(|mark| (id, mark.clone())));
+        }
+    }
+    cached.marks.extend(found.deletion_marks.get(&id).map(|mark| (id, mark.clone())));
+    let meta = match meta {
+        Ok(meta) => Some(meta),
+        Err(Error::NotFound { .. }) => {
+            found.without_meta.push(id);
+            return;
+        }
+        Err(error) => {
+            found.unreadable.insert(id, Unreadable::new(META_FILE, &error, made));
+            before.metas.get(&id).cloned()
+        }
+    };
+    if let Some(meta) = meta {
+        found.metas.insert(id, Arc::clone(&meta.meta));
+        cached.metas.insert(id, meta);
+    }
+}
+
 async fn fetch_block(
     store: Arc<dyn ObjectStore>,
     folder: Path,
@@ -166,6 +204,7 @@ async fn fetch_block(
     cached: Option<CachedMeta>,
     marked: bool,
 ) -> FetchedBlock {
+    let modified = version.modified_ms;
     let meta = match cached {
         Some(cached) => Ok(cached),
         None => fetch_meta(&store, &folder, id).await.map(|meta| CachedMeta { version, meta: Arc::new(meta) }),
@@ -174,7 +213,7 @@ async fn fetch_block(
         true => Some(fetch_mark(&store, &folder, id).await),
         false => None,
     };
-    FetchedBlock { id, meta, mark }
+    FetchedBlock { id, modified, meta, mark }
 }
 
 async fn fetch_meta(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId) -> Result<BlockMeta> {
@@ -197,10 +236,11 @@ async fn get(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId, file: &st
             let reason = format!("{} bytes, at most {FILE_SIZE_MAX} expected", result.meta.size);
             Err(Error::Corrupt { place: id.to_string(), file: file.to_owned(), offset: FILE_SIZE_MAX, reason })
         }
-        Ok(result) => Ok(result.bytes().await?),
-        Err(object_store::Error::NotFound { .. }) => {
-            Err(Error::NotFound { place: id.to_string(), file: file.to_owned() })
-        }
-        Err(error) => Err(error.into()),
+        Ok(result) => result.bytes().await.map_err(|error| Error::object_store(id, file, error)),
+        Err(error) => Err(Error::object_store(id, file, error)),
     }
+}
+
+fn cannot_list(error: object_store::Error) -> Error {
+    Error::ObjectStore { what: "the list of blocks".to_owned(), source: Arc::new(error) }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt};
 
+use crate::bucket::Unreadable;
 use crate::error::Result;
 use crate::model::{BlockId, ExternalLabels, TimeInterval};
 
@@ -15,12 +16,17 @@ use super::{BlockStore, LabelRequest, SeriesPart, SeriesRequest, StoreInfo};
 /// Blocks of one request that are opened and selected from at once.
 pub const BLOCKS_AHEAD: usize = 16;
 
+/// How far a block's samples may lie after its making, for clocks that differ: an hour, in milliseconds.
+const CLOCK_SKEW_MS: i64 = 3_600_000;
+
 /// An unchanging set of blocks.
 #[derive(Debug, Default)]
 pub struct BlockSet {
     /// By external labels; in each by resolution, coarsest first; in each by time.
     groups: BTreeMap<ExternalLabels, Vec<(i64, Vec<BlockStore>)>>,
     count: usize,
+    /// Blocks that would belong here, but of which nothing could be read.
+    unknown: Vec<(BlockId, Unreadable)>,
 }
 
 impl BlockSet {
@@ -40,7 +46,21 @@ impl BlockSet {
         let groups = groups.into_iter().map(|(labels, resolutions)| {
             (labels, resolutions.into_iter().map(|(resolution, blocks)| (resolution.0, sorted(blocks))).collect())
         });
-        Self { groups: groups.collect(), count }
+        Self { groups: groups.collect(), count, unknown: Vec::new() }
+    }
+
+    /// The set, knowing of blocks that it lacks because nothing could be read of them.
+    #[must_use]
+    pub fn with_unknown(self, unknown: Vec<(BlockId, Unreadable)>) -> Self {
+        Self { unknown, ..self }
+    }
+
+    /// What an answer for `interval` may lack, for the client to see. A block holds nothing that is younger than itself.
+    #[must_use]
+    pub fn warnings(&self, interval: TimeInterval) -> Vec<String> {
+        let may_hold = |made: i64| interval.mint <= made.saturating_add(CLOCK_SKEW_MS);
+        let unknown = self.unknown.iter().filter(|(_, unreadable)| may_hold(unreadable.made));
+        unknown.map(|(id, unreadable)| format!("block {id} is left out: {}", unreadable.reason)).collect()
     }
 
     /// How many blocks there are.

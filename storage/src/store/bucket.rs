@@ -6,8 +6,10 @@
 //! ```
 //!
 //! A request sees the block set of one sync. A block that was deleted since is noticed, the bucket is synced and the
-//! request begins again, once; any other failure of a block fails the request.
+//! request begins again, once; any other failure of a block fails the request. A block of which not even `meta.json` can
+//! be read is a warning of every answer that may lack its samples.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +19,10 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::RwLock;
 
-use crate::bucket::{BlockFilters, MetaSync, SyncReport};
+use crate::bucket::{BlockFilters, MetaSync, SyncReport, Unreadable};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::model::BlockId;
 use crate::side_index::SideIndexCache;
 
 use super::block::label_set;
@@ -54,7 +57,8 @@ pub struct BucketStore {
     clock: Arc<dyn Clock>,
     metas: MetaSync,
     blocks: RwLock<Arc<BlockSet>>,
-    syncing: tokio::sync::Mutex<()>,
+    /// Held while syncing: what the last sync could not read.
+    unreadable: tokio::sync::Mutex<BTreeMap<BlockId, Unreadable>>,
 }
 
 impl BucketStore {
@@ -67,8 +71,8 @@ impl BucketStore {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let metas = MetaSync::new(Arc::clone(&store), settings.prefix.clone(), settings.sync_concurrency);
-        let (blocks, syncing) = (RwLock::default(), tokio::sync::Mutex::default());
-        Self { store, settings, side_indexes, clock, metas, blocks, syncing }
+        let (blocks, unreadable) = (RwLock::default(), tokio::sync::Mutex::default());
+        Self { store, settings, side_indexes, clock, metas, blocks, unreadable }
     }
 
     /// Looks which blocks there are, and serves those that pass the filters from now on.
@@ -76,7 +80,7 @@ impl BucketStore {
     /// # Errors
     /// Where the bucket cannot be listed; a single block that cannot be read is in the report.
     pub async fn sync(&self) -> Result<SyncReport> {
-        let _guard = self.syncing.lock().await;
+        let mut unreadable = self.unreadable.lock().await;
         let found = self.metas.fetch().await?;
         let (metas, report) = self.settings.filters.apply(found, self.clock.now());
         let before = self.blocks();
@@ -87,11 +91,14 @@ impl BucketStore {
                 _ => BlockStore::new(self.files(id), meta, Arc::clone(&self.side_indexes)),
             })
             .collect();
-        let after = Arc::new(BlockSet::new(blocks));
+        let unknown = report.unknown().map(|(id, unreadable)| (id, unreadable.clone())).collect();
+        let after = Arc::new(BlockSet::new(blocks).with_unknown(unknown));
         *self.blocks.write() = Arc::clone(&after);
         for gone in before.iter().filter(|block| after.get(block.id()).is_none()) {
             self.side_indexes.remove(gone.id());
         }
+        log_changes(&unreadable, &report);
+        unreadable.clone_from(&report.unreadable);
         Ok(report)
     }
 
@@ -101,7 +108,7 @@ impl BucketStore {
         Arc::clone(&self.blocks.read())
     }
 
-    fn files(&self, id: crate::model::BlockId) -> BlockFiles {
+    fn files(&self, id: BlockId) -> BlockFiles {
         match &self.settings.local_root {
             Some(root) => BlockFiles::local(id, root.join(id.to_string())),
             None => BlockFiles::remote(id, Arc::clone(&self.store), self.settings.prefix.clone().join(id.to_string())),
@@ -116,6 +123,25 @@ impl BucketStore {
             self.sync().await?;
         }
         Ok(self.blocks())
+    }
+}
+
+/// Says which blocks could be read at the last sync and cannot any more, or the other way round: once, not at every sync.
+fn log_changes(before: &BTreeMap<BlockId, Unreadable>, report: &SyncReport) {
+    for (id, Unreadable { file, corrupt, reason, .. }) in &report.unreadable {
+        // the reason of a failure may differ from sync to sync: requests have numbers
+        if before.get(id).is_some_and(|before| (before.file, before.corrupt) == (file, *corrupt)) {
+            continue;
+        }
+        match report.left_out.get(id) {
+            None => {
+                tracing::warn!(block = %id, file, reason, "a file of a block cannot be read; it is served as known")
+            }
+            Some(_) => tracing::warn!(block = %id, file, reason, "a file of a block cannot be read; it is left out"),
+        }
+    }
+    for id in before.keys().filter(|id| !report.unreadable.contains_key(id)) {
+        tracing::info!(block = %id, "nothing is unreadable of a block any more");
     }
 }
 
@@ -136,26 +162,32 @@ impl Store for BucketStore {
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {
-        let parts = match self.blocks().series(&request).await {
-            Err(error) => self.after_gone(error).await?.series(&request).await?,
-            Ok(parts) => parts,
-        };
-        Ok(SeriesSet { parts, warnings: Vec::new() })
+        let mut blocks = self.blocks();
+        let mut parts = blocks.series(&request).await;
+        if let Err(error) = parts {
+            blocks = self.after_gone(error).await?;
+            parts = blocks.series(&request).await;
+        }
+        Ok(SeriesSet { parts: parts?, warnings: blocks.warnings(request.interval) })
     }
 
     async fn label_names(&self, request: LabelRequest) -> Result<LabelSet> {
-        let names = match self.blocks().label_names(&request).await {
-            Err(error) => self.after_gone(error).await?.label_names(&request).await?,
-            Ok(names) => names,
-        };
-        Ok(label_set(names, request.limit))
+        let mut blocks = self.blocks();
+        let mut names = blocks.label_names(&request).await;
+        if let Err(error) = names {
+            blocks = self.after_gone(error).await?;
+            names = blocks.label_names(&request).await;
+        }
+        Ok(LabelSet { warnings: blocks.warnings(request.interval), ..label_set(names?, request.limit) })
     }
 
     async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet> {
-        let values = match self.blocks().label_values(name, &request).await {
-            Err(error) => self.after_gone(error).await?.label_values(name, &request).await?,
-            Ok(values) => values,
-        };
-        Ok(label_set(values, request.limit))
+        let mut blocks = self.blocks();
+        let mut values = blocks.label_values(name, &request).await;
+        if let Err(error) = values {
+            blocks = self.after_gone(error).await?;
+            values = blocks.label_values(name, &request).await;
+        }
+        Ok(LabelSet { warnings: blocks.warnings(request.interval), ..label_set(values?, request.limit) })
     }
 }

@@ -140,7 +140,7 @@ impl BlockFiles {
                 match store.get_opts(&object(prefix, file), options).await {
                     Ok(result) => Ok(Some(result.meta.size)),
                     Err(object_store::Error::NotFound { .. }) => Ok(None),
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(self.failed(file, error)),
                 }
             }
             Place::Memory(files) => Ok(find(files, file).map(|bytes| bytes.len() as u64)),
@@ -164,9 +164,9 @@ impl BlockFiles {
             }
             Place::Remote(store, prefix) => match store.get_opts(&object(prefix, file), GetOptions::default()).await {
                 Ok(result) if result.meta.size > size_max => Err(too_large(result.meta.size)),
-                Ok(result) => Ok(Some(result.bytes().await?)),
+                Ok(result) => Ok(Some(result.bytes().await.map_err(|e| self.failed(file, e))?)),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(self.failed(file, error)),
             },
             Place::Memory(files) => Ok(find(files, file).cloned()),
         }
@@ -182,12 +182,9 @@ impl BlockFiles {
             let bytes = self.read(file, u64::MAX).await?.ok_or_else(|| self.missing(file))?;
             return out.write_all(&bytes).map_err(|e| Error::io(to, e));
         };
-        let got = store.get_opts(&object(prefix, file), GetOptions::default()).await.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => self.missing(file),
-            error => error.into(),
-        })?;
-        let mut pieces = got.into_stream();
-        while let Some(piece) = pieces.try_next().await? {
+        let got = store.get_opts(&object(prefix, file), GetOptions::default()).await;
+        let mut pieces = got.map_err(|e| self.failed(file, e))?.into_stream();
+        while let Some(piece) = pieces.try_next().await.map_err(|e| self.failed(file, e))? {
             out.write_all(&piece).map_err(|e| Error::io(to, e))?;
         }
         Ok(())
@@ -215,12 +212,8 @@ impl BlockFiles {
                 let object = object(prefix, file);
                 let reads: Vec<_> =
                     joined.iter().map(|range| get_range(Arc::clone(store), object.clone(), range.clone())).collect();
-                futures::stream::iter(reads).buffered(RANGE_READS_MAX).try_collect().await.map_err(
-                    |error: object_store::Error| match error {
-                        object_store::Error::NotFound { .. } => self.missing(file),
-                        error => error.into(),
-                    },
-                )?
+                let reads = futures::stream::iter(reads).buffered(RANGE_READS_MAX);
+                reads.try_collect().await.map_err(|e| self.failed(file, e))?
             }
             Place::Memory(files) => {
                 let contents = find(files, file).ok_or_else(|| self.missing(file))?;
@@ -228,6 +221,10 @@ impl BlockFiles {
             }
         };
         Ok(JoinedReads { starts: joined.iter().map(|range| range.start).collect(), buffers })
+    }
+
+    fn failed(&self, file: &str, error: object_store::Error) -> Error {
+        Error::object_store(self.id, file, error)
     }
 
     /// [`Error::NotFound`] for `file`.

@@ -1,5 +1,4 @@
 use super::*;
-use crate::Error;
 use crate::block::marker::DeletionMark;
 use crate::block::meta::{Downsample, ThanosMeta};
 use crate::model::TimeRange;
@@ -96,14 +95,17 @@ fn duplicates_are_found_within_a_group_and_resolution() {
 
 #[test]
 fn what_could_not_be_read_is_counted() {
-    let error = || Error::Unsupported("x".to_owned());
-    let blocks = FoundBlocks {
-        without_meta: vec![id(1)],
-        corrupt: vec![(id(2), error())],
-        failed: vec![(id(3), error())],
-        ..FoundBlocks::default()
-    };
+    let unreadable = |corrupt, made| Unreadable { file: "meta.json", corrupt, reason: "x".to_owned(), made };
+    let mut blocks = found(vec![meta(4, (0, 1), &[4], &[])]);
+    blocks.without_meta = vec![id(1)];
+    blocks.unreadable =
+        [(id(2), unreadable(true, NOW - 10)), (id(3), unreadable(false, 0)), (id(4), unreadable(true, 0))].into();
     let left_out = [(1, BlockState::NoMeta), (2, BlockState::CorruptedMeta), (3, BlockState::Failed)];
-    check(&BlockFilters::default(), blocks, &[], &left_out);
+    check(&BlockFilters::default(), blocks.clone(), &[4], &left_out);
+    let reported =
+        |filters: BlockFilters| filters.apply(blocks.clone(), NOW).1.unreadable.into_keys().collect::<Vec<_>>();
+    assert_eq!(reported(BlockFilters::default()), [id(2), id(3), id(4)]);
+    let patient = BlockFilters { consistency_delay_ms: 100, ..BlockFilters::default() };
+    assert_eq!(reported(patient), [id(3), id(4)], "a young one may still be written");
     assert_eq!(BlockState::ALL.map(BlockState::as_str)[0], "corrupted-meta-json");
 }

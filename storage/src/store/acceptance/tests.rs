@@ -176,6 +176,75 @@ async fn a_block_that_fails_fails_the_request() {
     }
 }
 
+/// Syncs, and gives the blocks that are served and those that could not be read, with the file.
+async fn synced(bucket: &BucketStore) -> (usize, Vec<(BlockId, &'static str)>) {
+    let report = bucket.sync().await.unwrap();
+    (bucket.blocks().len(), report.unreadable.iter().map(|(&id, unreadable)| (id, unreadable.file)).collect())
+}
+
+#[tokio::test]
+async fn a_block_that_cannot_be_looked_at_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = write(folder.path(), &dataset("", &["n=1", "n=2"]), 2, false);
+    let store = upload(folder.path(), "").await;
+    let meta = std::fs::read(folder.path().join(format!("{}/meta.json", ids[0]))).unwrap();
+    let meta_path = format!("{}/meta.json", ids[0]).into();
+    store.put(&meta_path, b"{".as_slice().into()).await.unwrap();
+    let bucket =
+        BucketStore::new(Arc::clone(&store), BucketSettings::default(), in_memory(), Arc::new(ManualClock::new(0)));
+    assert_eq!(synced(&bucket).await, (1, vec![(ids[0], "meta.json")]));
+    let request = LabelRequest::all(vec![], TimeInterval::ALL);
+    for warnings in [
+        bucket.series(SeriesRequest::new(vec![], TimeInterval::ALL)).await.unwrap().warnings,
+        bucket.label_names(request.clone()).await.unwrap().warnings,
+        bucket.label_values("n", request).await.unwrap().warnings,
+    ] {
+        let expected = format!("block {} is left out: corrupt meta.json of {} at offset ", ids[0], ids[0]);
+        assert!(warnings.len() == 1 && warnings[0].starts_with(&expected), "{warnings:?}");
+    }
+    // what is asked for is younger than the block can be
+    let later = SeriesRequest::new(vec![], TimeInterval::new(i64::MAX - 1, i64::MAX));
+    assert_eq!(bucket.series(later).await.unwrap().warnings, Vec::<String>::new());
+    // mended, it is served
+    store.put(&meta_path, meta.into()).await.unwrap();
+    assert_eq!(synced(&bucket).await, (2, vec![]));
+    check_series(&bucket, SeriesRequest::new(vec![], TimeInterval::ALL), "mended", &["n=1", "n=2"]).await;
+}
+
+#[tokio::test]
+async fn a_known_block_is_served_as_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = write(folder.path(), &dataset("", &["n=1", "n=2"]), 2, false);
+    let store = upload(folder.path(), "").await;
+    let settings = BucketSettings {
+        filters: crate::bucket::BlockFilters { deletion_mark_delay_ms: 1_000, ..Default::default() },
+        ..BucketSettings::default()
+    };
+    let clock = Arc::new(ManualClock::new(0));
+    let bucket =
+        BucketStore::new(Arc::clone(&store), settings, in_memory(), Arc::clone(&clock) as Arc<dyn crate::Clock>);
+    assert_eq!(synced(&bucket).await, (2, vec![]));
+    let put = async |file: &str, contents: &str| {
+        store.put(&format!("{}/{file}", ids[0]).into(), contents.to_owned().into()).await.unwrap();
+    };
+    put("meta.json", "damaged").await;
+    for _ in 0..2 {
+        assert_eq!(synced(&bucket).await, (2, vec![(ids[0], "meta.json")]), "also at the next look");
+        let set = bucket.series(SeriesRequest::new(vec![], TimeInterval::ALL)).await.unwrap();
+        assert_eq!((set.parts.len(), set.warnings), (2, vec![]), "nothing is missing");
+    }
+    let mark = |time_s: i64| format!(r#"{{"id":"{}","version":1,"deletion_time":{time_s}}}"#, ids[0]);
+    put("deletion-mark.json", "damaged").await;
+    assert_eq!(bucket.sync().await.unwrap().count(crate::bucket::BlockState::Loaded), 2, "no mark is known");
+    put("deletion-mark.json", &mark(0)).await;
+    bucket.sync().await.unwrap();
+    put("deletion-mark.json", "damaged again").await;
+    clock.set(2_000);
+    let report = bucket.sync().await.unwrap();
+    assert_eq!(report.count(crate::bucket::BlockState::MarkedForDeletion), 1, "the mark is known: {report:?}");
+    assert_eq!(bucket.blocks().warnings(TimeInterval::ALL), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn what_is_not_there_holds_nothing() {
     let settings = BucketSettings { prefix: "no/such/folder".into(), ..BucketSettings::default() };
