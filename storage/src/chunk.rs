@@ -12,6 +12,7 @@ mod bits;
 mod fit;
 mod float_histogram;
 mod histogram;
+mod histogram_encoder;
 mod histogram_header;
 mod layout;
 mod series;

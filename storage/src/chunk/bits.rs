@@ -182,7 +182,7 @@ impl<'a> BitReader<'a> {
 
 /// Writes fields one after another.
 #[derive(Debug, Clone, Default)]
-pub(super) struct BitWriter {
+pub struct BitWriter {
     bytes: Vec<u8>,
     /// Unused low bits of the last byte.
     free: u32,

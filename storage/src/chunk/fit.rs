@@ -5,7 +5,7 @@
 //! histogram is young, and no answer changes. Buckets that the chunk has and the histogram lacks are appended as empty.
 
 use super::layout::{Layout, bucket_indices};
-use crate::model::{CounterResetHint, Span, is_stale_nan};
+use crate::model::{CounterResetHint, Span, is_stale_nan, stale_nan};
 
 /// What became of a histogram that was offered to a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum PushOutcome {
 
 /// The parts of a histogram that decide, with absolute populations. `C` counts observations, `P` those of a bucket.
 #[derive(Debug)]
-pub(super) struct Populations<C, P> {
+pub struct Populations<C, P> {
     pub hint: CounterResetHint,
     pub sum: f64,
     pub count: C,
@@ -38,10 +38,19 @@ pub(super) enum Fit<P> {
     Cut,
 }
 
+impl<C: Default, P> Populations<C, P> {
+    /// Those of a staleness marker: nothing but its sum.
+    pub fn stale(hint: CounterResetHint) -> Self {
+        let (count, zero_count) = (C::default(), C::default());
+        let (positive, negative) = (Vec::new(), Vec::new());
+        Self { hint, sum: stale_nan(), count, zero_count, layout: Layout::default(), positive, negative }
+    }
+}
+
 impl<C: PartialOrd, P: Copy + Default + PartialOrd> Populations<C, P> {
     /// Whether `next` joins the chunk of which `self` is the last histogram and whose header is `self.hint`; and what is
     /// known of a reset between the two, which is the header of a chunk that `next` begins.
-    pub fn fit(&self, next: &Self) -> (Fit<P>, CounterResetHint) {
+    pub(super) fn fit(&self, next: &Self) -> (Fit<P>, CounterResetHint) {
         if next.hint == CounterResetHint::Gauge {
             return (self.fit_gauge(next), CounterResetHint::Gauge);
         }

@@ -5,12 +5,13 @@
 //! XOR-coded in the later ones, each with a window of its own. A staleness marker ends after its sum.
 
 use super::bits::{BitReader, BitWriter};
-use super::fit::{Fit, Populations, PushOutcome};
-use super::histogram_header::{HEADER_BYTES, HistogramHeader, bits_of_hint};
+use super::fit::Populations;
+use super::histogram_encoder::{Encoder, SampleWriter};
+use super::histogram_header::HistogramHeader;
 use super::layout::{Layout, Reduction};
 use super::xor::{XorWindow, XorWriter};
 use super::{ChunkError, Encoding};
-use crate::model::{CounterResetHint, FloatHistogram, SampleBuffer, TimeInterval, Timestamp, is_stale_nan, stale_nan};
+use crate::model::{FloatHistogram, SampleBuffer, TimeInterval, Timestamp, is_stale_nan};
 
 /// Appends the samples in `interval`.
 pub(super) fn decode(
@@ -169,19 +170,11 @@ fn reduced(buckets: &[XorFloat], targets: &[usize]) -> Vec<f64> {
 }
 
 /// Packs float histograms into one chunk (encoding 3).
-#[derive(Debug, Default)]
-pub struct FloatHistogramEncoder {
-    writer: BitWriter,
-    samples: u16,
-    /// What the first sample's header will say unless the sample itself knows better.
-    header: CounterResetHint,
-    last: Option<Last>,
-}
+pub type FloatHistogramEncoder = Encoder<FloatSamples>;
 
-/// The last sample.
+/// Writes samples with float counts.
 #[derive(Debug)]
-struct Last {
-    populations: Populations<f64, f64>,
+pub struct FloatSamples {
     t: Timestamp,
     step: i64,
     /// Of count, zero count and sum.
@@ -190,98 +183,34 @@ struct Last {
     negative: Vec<XorWriter>,
 }
 
-impl FloatHistogramEncoder {
-    /// An empty chunk of whose predecessor nothing is known.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { writer: BitWriter::after(&[0; HEADER_BYTES]), ..Self::default() }
-    }
-
-    /// An empty chunk whose header says `header` of a reset before it.
-    #[must_use]
-    pub fn with_header(header: CounterResetHint) -> Self {
-        Self { header, ..Self::new() }
-    }
-
-    /// An empty chunk that will begin with `next` and follow this one: its header says whether there was a reset.
-    #[must_use]
-    pub fn successor(&self, next: &FloatHistogram) -> Self {
-        let header = self.last.as_ref().map_or(self.header, |last| last.populations.fit(&populations(next)).1);
-        Self::with_header(header)
-    }
-
-    /// Samples so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        usize::from(self.samples)
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.samples == 0
-    }
-
-    /// Whether the chunk is one of gauges.
-    #[must_use]
-    pub fn is_gauge(&self) -> bool {
-        self.header == CounterResetHint::Gauge
-    }
-
-    /// Appends a sample that is not older than the one before, unless it needs a [successor](Self::successor): after a
-    /// counter reset, another schema, zero threshold or custom bounds, with a bucket that the chunk lacks, after a
-    /// staleness marker, between gauges and counters, and after 65 535 samples.
-    ///
-    /// # Errors
-    /// [`ChunkError`] where the histogram's spans and buckets contradict each other.
-    pub fn push(&mut self, t: Timestamp, histogram: &FloatHistogram) -> Result<PushOutcome, ChunkError> {
-        let mut next = populations(histogram);
-        next.layout.check_buckets(next.positive.len(), next.negative.len())?;
-        if let Some(last) = &mut self.last {
-            let Fit::Join { positive, negative } = last.populations.fit(&next).0 else {
-                return Ok(PushOutcome::NewChunk);
-            };
-            if self.samples == u16::MAX {
-                return Ok(PushOutcome::NewChunk);
-            }
-            last.write(&mut self.writer, t, Totals::of(&next), positive, negative);
-        } else {
-            if matches!(next.hint, CounterResetHint::Gauge | CounterResetHint::CounterReset) {
-                self.header = next.hint;
-            }
-            next.hint = self.header;
-            self.last = Some(Last::first(&mut self.writer, t, next));
-        }
-        self.samples += 1;
-        Ok(PushOutcome::Appended)
-    }
-
-    /// The chunk's payload.
-    #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
-        let [high, low] = self.samples.to_be_bytes();
-        self.writer.patch(0, &[high, low, bits_of_hint(self.header)]);
-        self.writer.into_bytes()
-    }
-}
-
 /// Count, zero count and sum, in the order in which they are written.
-#[derive(Clone, Copy)]
-struct Totals([f64; 3]);
-
-impl Totals {
-    fn of(populations: &Populations<f64, f64>) -> Self {
-        Self([populations.count, populations.zero_count, populations.sum])
-    }
+fn totals(populations: &Populations<f64, f64>) -> [f64; 3] {
+    [populations.count, populations.zero_count, populations.sum]
 }
 
-impl Last {
-    /// Writes the layout and the first sample.
-    fn first(writer: &mut BitWriter, t: Timestamp, first: Populations<f64, f64>) -> Self {
-        first.layout.write(writer);
+impl SampleWriter for FloatSamples {
+    type Histogram = FloatHistogram;
+    type Count = f64;
+    type Population = f64;
+
+    fn populations(histogram: &FloatHistogram) -> Populations<f64, f64> {
+        if is_stale_nan(histogram.sum) {
+            return Populations::stale(histogram.counter_reset_hint);
+        }
+        Populations {
+            hint: histogram.counter_reset_hint,
+            sum: histogram.sum,
+            count: histogram.count,
+            zero_count: histogram.zero_count,
+            layout: Layout::of_float(histogram),
+            positive: histogram.positive_buckets.clone(),
+            negative: histogram.negative_buckets.clone(),
+        }
+    }
+
+    fn first(writer: &mut BitWriter, t: Timestamp, first: &Populations<f64, f64>) -> Self {
         writer.write_varbit_int(t);
-        let Totals(totals) = Totals::of(&first);
-        for value in totals.iter().chain(&first.positive).chain(&first.negative) {
+        for value in totals(first).iter().chain(&first.positive).chain(&first.negative) {
             writer.write_f64(*value);
         }
         Self {
@@ -290,54 +219,27 @@ impl Last {
             totals: Default::default(),
             positive: vec![XorWriter::default(); first.positive.len()],
             negative: vec![XorWriter::default(); first.negative.len()],
-            populations: first,
         }
     }
 
-    /// Writes a later sample; a staleness marker has no buckets, and those of the sample before stay.
-    fn write(&mut self, writer: &mut BitWriter, t: Timestamp, now: Totals, positive: Vec<f64>, negative: Vec<f64>) {
+    fn write(
+        &mut self,
+        writer: &mut BitWriter,
+        t: Timestamp,
+        last: &Populations<f64, f64>,
+        next: &Populations<f64, f64>,
+    ) {
         let step = t.wrapping_sub(self.t);
         writer.write_varbit_int(step.wrapping_sub(self.step));
         (self.t, self.step) = (t, step);
-        let before = Totals::of(&self.populations).0;
-        for ((xor, before), now) in self.totals.iter_mut().zip(before).zip(now.0) {
-            xor.write(writer, before, now);
-        }
-        let write_buckets = |writer: &mut BitWriter, xors: &mut [XorWriter], before: &mut Vec<f64>, now: Vec<f64>| {
-            for ((xor, before), now) in xors.iter_mut().zip(&*before).zip(&now) {
-                xor.write(writer, *before, *now);
+        let mut write = |xors: &mut [XorWriter], last: &[f64], next: &[f64]| {
+            for ((xor, last), next) in xors.iter_mut().zip(last).zip(next) {
+                xor.write(writer, *last, *next);
             }
-            *before = now;
         };
-        let populations = &mut self.populations;
-        [populations.count, populations.zero_count, populations.sum] = now.0;
-        // Only staleness markers follow a staleness marker, so nothing asks for the buckets before it.
-        write_buckets(writer, &mut self.positive, &mut populations.positive, positive);
-        write_buckets(writer, &mut self.negative, &mut populations.negative, negative);
-    }
-}
-
-/// What decides whether `histogram` fits. A staleness marker has nothing but its sum.
-fn populations(histogram: &FloatHistogram) -> Populations<f64, f64> {
-    if is_stale_nan(histogram.sum) {
-        return Populations {
-            hint: histogram.counter_reset_hint,
-            sum: stale_nan(),
-            count: 0.0,
-            zero_count: 0.0,
-            layout: Layout::default(),
-            positive: Vec::new(),
-            negative: Vec::new(),
-        };
-    }
-    Populations {
-        hint: histogram.counter_reset_hint,
-        sum: histogram.sum,
-        count: histogram.count,
-        zero_count: histogram.zero_count,
-        layout: Layout::of_float(histogram),
-        positive: histogram.positive_buckets.clone(),
-        negative: histogram.negative_buckets.clone(),
+        write(&mut self.totals, &totals(last), &totals(next));
+        write(&mut self.positive, &last.positive, &next.positive);
+        write(&mut self.negative, &last.negative, &next.negative);
     }
 }
 

@@ -8,14 +8,13 @@
 //! and for writing blocks anew.
 
 use super::bits::{BitReader, BitWriter};
-use super::fit::{Fit, Populations, PushOutcome};
-use super::histogram_header::{HEADER_BYTES, HistogramHeader, bits_of_hint};
+use super::fit::Populations;
+use super::histogram_encoder::{Encoder, SampleWriter};
+use super::histogram_header::HistogramHeader;
 use super::layout::{Layout, Reduction};
 use super::xor::{XorWindow, XorWriter};
 use super::{ChunkError, Encoding};
-use crate::model::{
-    CounterResetHint, FloatHistogram, Histogram, SampleBuffer, TimeInterval, Timestamp, is_stale_nan, stale_nan,
-};
+use crate::model::{CounterResetHint, FloatHistogram, Histogram, SampleBuffer, TimeInterval, Timestamp, is_stale_nan};
 
 /// Appends the samples in `interval` as float histograms.
 pub(super) fn decode(
@@ -250,19 +249,11 @@ fn reduced(buckets: &[Stepping], targets: &[usize]) -> Vec<i64> {
 }
 
 /// Packs integer histograms into one chunk (encoding 2).
-#[derive(Debug, Default)]
-pub struct HistogramEncoder {
-    writer: BitWriter,
-    samples: u16,
-    /// What the first sample's header will say unless the sample itself knows better.
-    header: CounterResetHint,
-    last: Option<Last>,
-}
+pub type HistogramEncoder = Encoder<IntegerSamples>;
 
-/// The last sample.
+/// Writes samples with integer counts.
 #[derive(Debug)]
-struct Last {
-    populations: Populations<u64, i64>,
+pub struct IntegerSamples {
     t: Stepping,
     count: Stepping,
     zero_count: Stepping,
@@ -271,85 +262,27 @@ struct Last {
     negative: Vec<Stepping>,
 }
 
-impl HistogramEncoder {
-    /// An empty chunk of whose predecessor nothing is known.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { writer: BitWriter::after(&[0; HEADER_BYTES]), ..Self::default() }
-    }
+impl SampleWriter for IntegerSamples {
+    type Histogram = Histogram;
+    type Count = u64;
+    type Population = i64;
 
-    /// An empty chunk whose header says `header` of a reset before it.
-    #[must_use]
-    pub fn with_header(header: CounterResetHint) -> Self {
-        Self { header, ..Self::new() }
-    }
-
-    /// An empty chunk that will begin with `next` and follow this one: its header says whether there was a reset.
-    #[must_use]
-    pub fn successor(&self, next: &Histogram) -> Self {
-        let header = self.last.as_ref().map_or(self.header, |last| last.populations.fit(&populations(next)).1);
-        Self::with_header(header)
-    }
-
-    /// Samples so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        usize::from(self.samples)
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.samples == 0
-    }
-
-    /// Appends a sample that is not older than the one before, unless it needs a [successor](Self::successor): after a
-    /// counter reset, another schema, zero threshold or custom bounds, with a bucket that the chunk lacks, after a
-    /// staleness marker, between gauges and counters, and after 65 535 samples.
-    ///
-    /// # Errors
-    /// [`ChunkError`] where the histogram's spans and buckets contradict each other.
-    pub fn push(&mut self, t: Timestamp, histogram: &Histogram) -> Result<PushOutcome, ChunkError> {
-        let mut next = populations(histogram);
-        next.layout.check_buckets(next.positive.len(), next.negative.len())?;
-        let stale = is_stale_nan(histogram.sum);
-        if let Some(last) = &mut self.last {
-            let Fit::Join { positive, negative } = last.populations.fit(&next).0 else {
-                return Ok(PushOutcome::NewChunk);
-            };
-            if self.samples == u16::MAX {
-                return Ok(PushOutcome::NewChunk);
-            }
-            last.write(&mut self.writer, t, &next, &to_deltas(&positive), &to_deltas(&negative));
-            last.populations.sum = next.sum;
-            if !stale {
-                (last.populations.count, last.populations.zero_count) = (next.count, next.zero_count);
-                (last.populations.positive, last.populations.negative) = (positive, negative);
-            }
-        } else {
-            if matches!(next.hint, CounterResetHint::Gauge | CounterResetHint::CounterReset) {
-                self.header = next.hint;
-            }
-            next.hint = self.header;
-            self.last = Some(Last::first(&mut self.writer, t, next));
+    fn populations(histogram: &Histogram) -> Populations<u64, i64> {
+        if is_stale_nan(histogram.sum) {
+            return Populations::stale(histogram.counter_reset_hint);
         }
-        self.samples += 1;
-        Ok(PushOutcome::Appended)
+        Populations {
+            hint: histogram.counter_reset_hint,
+            sum: histogram.sum,
+            count: histogram.count,
+            zero_count: histogram.zero_count,
+            layout: Layout::of_integer(histogram),
+            positive: absolute(histogram.positive_deltas.iter().copied()).collect(),
+            negative: absolute(histogram.negative_deltas.iter().copied()).collect(),
+        }
     }
 
-    /// The chunk's payload.
-    #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
-        let [high, low] = self.samples.to_be_bytes();
-        self.writer.patch(0, &[high, low, bits_of_hint(self.header)]);
-        self.writer.into_bytes()
-    }
-}
-
-impl Last {
-    /// Writes the layout and the first sample.
-    fn first(writer: &mut BitWriter, t: Timestamp, first: Populations<u64, i64>) -> Self {
-        first.layout.write(writer);
+    fn first(writer: &mut BitWriter, t: Timestamp, first: &Populations<u64, i64>) -> Self {
         writer.write_varbit_int(t);
         writer.write_varbit_uint(first.count);
         writer.write_varbit_uint(first.zero_count);
@@ -366,18 +299,15 @@ impl Last {
             xor: XorWriter::default(),
             positive: start(writer, &first.positive),
             negative: start(writer, &first.negative),
-            populations: first,
         }
     }
 
-    /// Writes a later sample.
     fn write(
         &mut self,
         writer: &mut BitWriter,
         t: Timestamp,
+        last: &Populations<u64, i64>,
         next: &Populations<u64, i64>,
-        positive: &[i64],
-        negative: &[i64],
     ) {
         self.t.write(writer, t);
         if is_stale_nan(next.sum) {
@@ -387,37 +317,12 @@ impl Last {
             self.count.write(writer, next.count.cast_signed());
             self.zero_count.write(writer, next.zero_count.cast_signed());
         }
-        self.xor.write(writer, self.populations.sum, next.sum);
-        for (bucket, delta) in self.positive.iter_mut().zip(positive) {
-            bucket.write(writer, *delta);
+        self.xor.write(writer, last.sum, next.sum);
+        for (buckets, now) in [(&mut self.positive, &next.positive), (&mut self.negative, &next.negative)] {
+            for (bucket, delta) in buckets.iter_mut().zip(to_deltas(now)) {
+                bucket.write(writer, delta);
+            }
         }
-        for (bucket, delta) in self.negative.iter_mut().zip(negative) {
-            bucket.write(writer, *delta);
-        }
-    }
-}
-
-/// What decides whether `histogram` fits. A staleness marker has nothing but its sum.
-fn populations(histogram: &Histogram) -> Populations<u64, i64> {
-    if is_stale_nan(histogram.sum) {
-        return Populations {
-            hint: histogram.counter_reset_hint,
-            sum: stale_nan(),
-            count: 0,
-            zero_count: 0,
-            layout: Layout::default(),
-            positive: Vec::new(),
-            negative: Vec::new(),
-        };
-    }
-    Populations {
-        hint: histogram.counter_reset_hint,
-        sum: histogram.sum,
-        count: histogram.count,
-        zero_count: histogram.zero_count,
-        layout: Layout::of_integer(histogram),
-        positive: absolute(histogram.positive_deltas.iter().copied()).collect(),
-        negative: absolute(histogram.negative_deltas.iter().copied()).collect(),
     }
 }
 

@@ -19,7 +19,7 @@ const BOUND_THOUSANDTHS_MAX: f64 = 33_554_430.0;
 
 /// Schema, zero bucket, spans and bounds.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Layout {
+pub struct Layout {
     pub schema: i32,
     pub zero_threshold: f64,
     pub positive_spans: Vec<Span>,
@@ -52,7 +52,7 @@ impl Layout {
 
     /// Reads the layout of a chunk of `samples` samples, each of whose buckets takes at least `bucket_bits` bits in
     /// the first of them.
-    pub fn read(reader: &mut BitReader<'_>, samples: usize, bucket_bits: usize) -> Result<Self, ChunkError> {
+    pub(super) fn read(reader: &mut BitReader<'_>, samples: usize, bucket_bits: usize) -> Result<Self, ChunkError> {
         let zero_threshold = read_zero_threshold(reader)?;
         let schema = reader.read_varbit_int()?;
         let schema = i32::try_from(schema)
@@ -127,7 +127,7 @@ impl Layout {
     }
 
     /// How to merge buckets where the schema is finer than queries work with.
-    pub fn reduction(&self) -> Option<Reduction> {
+    pub(super) fn reduction(&self) -> Option<Reduction> {
         let coarser = u32::try_from(self.schema.checked_sub(SCHEMA_MAX)?).ok().filter(|by| *by > 0)?;
         let merged = |spans: &[Span]| {
             let mut targets = Vec::new();

@@ -25,7 +25,7 @@ pub struct EncodedChunk {
 /// Packs all samples, in XOR and float histogram chunks of at most `samples_per_chunk` samples (0 counts as 1).
 ///
 /// Chunks are also cut between floats and histograms, and where a histogram does not fit the open chunk
-/// ([`FloatHistogramEncoder::push`]). A staleness marker goes with the sample before it.
+/// (`push` of [`FloatHistogramEncoder`]). A staleness marker goes with the sample before it.
 ///
 /// # Errors
 /// [`ChunkError`] where a histogram's spans and buckets contradict each other.

@@ -2,7 +2,7 @@
 //!
 //! | column | type | holds |
 //! |---|---|---|
-//! | `labels` | Utf8, DELTA_BYTE_ARRAY | the [`label_key`](crate::model::label_key), ascending |
+//! | `labels` | Utf8, DELTA_BYTE_ARRAY | the [`label_key`], ascending |
 //! | `l_<name>` | Dictionary<Int32, Utf8>, nullable | the value of a common label |
 //! | `mint`, `maxt` | Int64 | first and last sample of the series in the block; `mint > maxt` where it has no chunk |
 //! | `series_ref` | UInt64 | the series reference of `index`, by which tombstones name it |

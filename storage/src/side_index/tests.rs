@@ -175,7 +175,7 @@ fn write_clustered() -> (Vec<Labels>, Vec<u8>, Vec<u64>) {
     let series = |i: usize| match i {
         0 => Labels::from_pairs([("__name__", "a"), ("job", "x")]),
         _ if i < schema::ROW_GROUP_ROWS => Labels::from_pairs([("__name__", "b"), ("pod", &format!("pod-{i:06}"))]),
-        _ if i % 2 == 0 => Labels::from_pairs([("__name__", "c"), ("n", &i.to_string())]),
+        _ if i.is_multiple_of(2) => Labels::from_pairs([("__name__", "c"), ("n", &i.to_string())]),
         _ => Labels::from_pairs([("__name__", "c"), ("n", &i.to_string()), ("pod", &format!("web-{i}"))]),
     };
     let all: Vec<Labels> = (0..schema::ROW_GROUP_ROWS + 3_000).map(series).collect();

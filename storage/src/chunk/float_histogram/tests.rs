@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::tests::{check_damage, check_interval, decoded};
-use super::super::{counter_reset_header, sample_count};
+use super::super::{PushOutcome, counter_reset_header, sample_count};
 use super::*;
-use crate::model::Span;
+use crate::model::{CounterResetHint, Span, stale_nan};
 
 const FLOAT_HISTOGRAM: u8 = 3;
 

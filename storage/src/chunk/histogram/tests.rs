@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::super::tests::{check_damage, check_interval, decoded};
-use super::super::{counter_reset_header, sample_count};
+use super::super::{PushOutcome, counter_reset_header, sample_count};
 use super::*;
-use crate::model::{CUSTOM_BUCKETS_SCHEMA, Span};
+use crate::model::{CUSTOM_BUCKETS_SCHEMA, Span, stale_nan};
 
 const HISTOGRAM: u8 = 2;
 
