@@ -15,10 +15,10 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use engine::kernel::{Windows, range_kernel};
+use engine::kernel::{Margin, Windows, range_kernel};
 use engine::{AnnotationSink, LabelOutput, QueryContext, SampleLimit, WindowExec, WindowFunction, WindowSpec};
 use promql::Function;
-use promql::tree::{Grid, Projection, Span};
+use promql::tree::{Border, Grid, Projection, Span};
 use storage::chunk::{EncodedChunk, SAMPLES_PER_CHUNK, encode_series};
 use storage::model::{Labels, SampleBuffer};
 use storage::schema::{chunk_fields, chunk_item_field, series_schema};
@@ -77,9 +77,9 @@ fn rate() -> Arc<dyn ExecutionPlan> {
     let series: Vec<Vec<EncodedChunk>> = (0..SERIES).map(|_| counter(&mut random)).collect();
     let source = MemorySourceConfig::try_new_exec(&[vec![batch(&series)]], series_schema(), None);
     let grid = Grid { start: START_MS, end: START_MS + 240 * 45_000, step_ms: 45_000 };
-    let kernel = range_kernel(Function::Rate).expect("rate is a range function");
+    let kernel = range_kernel(Function::Rate, Border::Plain).expect("rate is a range function");
     let spec = WindowSpec {
-        windows: Windows { grid, offset_ms: 0, at: None, range_ms: 300_000 },
+        windows: Windows { grid, offset_ms: 0, at: None, range_ms: 300_000, margin: Margin::default() },
         function: WindowFunction::Range(Arc::from(kernel)),
         name: "rate",
         counter: true,

@@ -7,24 +7,32 @@
 //! ```text
 //! RangeKernel ─┬─ FloatsOnly<K>: histograms in a window are left out, and the user told
 //!              ├─ EitherKind<K>: a window holds floats or histograms; one that holds both has no answer
-//!              └─ kernels of their own: first, last, count, changes, resets, irate, idelta
+//!              └─ kernels of their own: first, last, count, changes, resets, irate, idelta, and all that is
+//!                 `anchored` or `smoothed`
 //! ```
+//!
+//! `anchored` and `smoothed` also look at samples before and after the window, as far as the lookback reaches
+//! ([`Margin`]). Those are in `lo..hi` of a window, too; kernels of theirs tell them apart by the window's borders.
 
 mod both_kinds;
 mod changes;
 mod counter;
 mod edge;
 mod either_kind;
+mod extended;
+mod extended_histogram;
 mod floats_only;
 mod fold;
 mod histogram_rate;
 mod histogram_sum;
 mod instant_rate;
+mod interpolate;
 mod minmax;
 mod note;
 mod positions;
 mod quantile;
 mod regression;
+mod smoothed_select;
 mod smoothing;
 mod sum;
 mod two_stack;
@@ -34,13 +42,15 @@ mod window;
 use std::sync::Arc;
 
 use promql::Function;
-use promql::tree::Grid;
-use storage::model::{FloatHistogram, Timestamp};
+use promql::tree::{Border, Grid};
+use storage::model::{FloatHistogram, TimeInterval, Timestamp};
 
 use crate::annotations::AnnotationSink;
 use crate::error::{Error, Result};
 use crate::vector::Row;
 
+pub(crate) use extended::extended_samples;
+pub(crate) use smoothed_select::SmoothedSelect;
 pub(crate) use window::for_each_last;
 
 /// The samples of one series, ascending in time, floats and histograms apart.
@@ -67,6 +77,36 @@ pub struct Windows {
     pub at: Option<Timestamp>,
     /// Length of each window.
     pub range_ms: i64,
+    /// What is looked at beyond the window's borders.
+    pub margin: Margin,
+}
+
+/// How far before and after its borders a window's samples are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Margin {
+    /// Milliseconds before the start.
+    pub before_ms: i64,
+    /// Milliseconds after the end.
+    pub after_ms: i64,
+}
+
+impl Margin {
+    /// The margin of a range selector with this border, in a query of this lookback.
+    #[must_use]
+    pub fn of_range(border: Border, lookback_ms: i64) -> Self {
+        match border {
+            Border::Plain => Self::default(),
+            Border::Anchored => Self { before_ms: lookback_ms, after_ms: 0 },
+            Border::Smoothed => Self { before_ms: lookback_ms, after_ms: lookback_ms },
+        }
+    }
+
+    /// The margin of an instant selector, whose window is the lookback itself.
+    #[must_use]
+    pub fn of_instant(border: Border, lookback_ms: i64) -> Self {
+        let after_ms = if border == Border::Smoothed { lookback_ms } else { 0 };
+        Self { before_ms: 0, after_ms }
+    }
 }
 
 impl Windows {
@@ -94,6 +134,27 @@ impl Windows {
     #[must_use]
     pub fn start(&self, step: usize) -> Timestamp {
         self.end(step) - self.range_ms
+    }
+
+    /// Last millisecond before the samples that window `step` looks at.
+    #[inline]
+    #[must_use]
+    pub fn read_start(&self, step: usize) -> Timestamp {
+        self.start(step).saturating_sub(self.margin.before_ms)
+    }
+
+    /// Last millisecond that window `step` looks at.
+    #[inline]
+    #[must_use]
+    pub fn read_end(&self, step: usize) -> Timestamp {
+        self.end(step).saturating_add(self.margin.after_ms)
+    }
+
+    /// All that any window looks at.
+    #[must_use]
+    pub fn read_interval(&self) -> TimeInterval {
+        let last = self.steps().saturating_sub(1);
+        TimeInterval::new(self.read_start(0).saturating_add(1), self.read_end(last))
     }
 }
 
@@ -166,11 +227,39 @@ pub trait RangeKernel: Send + Sync + std::fmt::Debug {
     fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()>;
 }
 
-/// The kernel of `function`; none where it is no range function.
+/// The kernel of `function` over a selector with this border; none where it is no range function, or does not take such
+/// a selector ([`functions_over`]).
 ///
 /// `absent_over_time` has the kernel of `present_over_time`: the operator turns presence into absence.
 #[must_use]
-pub fn range_kernel(function: Function) -> Option<Box<dyn RangeKernel>> {
+pub fn range_kernel(function: Function, border: Border) -> Option<Box<dyn RangeKernel>> {
+    match border {
+        Border::Plain => plain_kernel(function),
+        Border::Anchored => extended_kernel(function, false),
+        Border::Smoothed => extended_kernel(function, true),
+    }
+}
+
+/// The functions that take a selector with this border, by name; all where it is plain.
+#[must_use]
+pub fn functions_over(border: Border) -> Vec<Function> {
+    Function::ALL.iter().copied().filter(|function| range_kernel(*function, border).is_some()).collect()
+}
+
+fn extended_kernel(function: Function, smoothed: bool) -> Option<Box<dyn RangeKernel>> {
+    use extended::ExtendedRate;
+
+    Some(match function {
+        Function::Rate => Box::new(ExtendedRate { smoothed, counter: true, per_second: true }),
+        Function::Increase => Box::new(ExtendedRate { smoothed, counter: true, per_second: false }),
+        Function::Delta => Box::new(ExtendedRate { smoothed, counter: false, per_second: false }),
+        Function::Changes if !smoothed => Box::new(changes::Changes { anchored: true }),
+        Function::Resets if !smoothed => Box::new(changes::Resets { anchored: true }),
+        _ => return None,
+    })
+}
+
+fn plain_kernel(function: Function) -> Option<Box<dyn RangeKernel>> {
     use either_kind::EitherKind;
     use floats_only::FloatsOnly;
     use minmax::{Extreme, Output};
@@ -194,8 +283,8 @@ pub fn range_kernel(function: Function) -> Option<Box<dyn RangeKernel>> {
         Function::DoubleExponentialSmoothing => Box::new(FloatsOnly(smoothing::DoubleExponential)),
         Function::QuantileOverTime => Box::new(FloatsOnly(quantile::QuantileOverTime)),
         Function::MadOverTime => Box::new(FloatsOnly(quantile::MadOverTime)),
-        Function::Changes => Box::new(changes::Changes),
-        Function::Resets => Box::new(changes::Resets),
+        Function::Changes => Box::new(changes::Changes { anchored: false }),
+        Function::Resets => Box::new(changes::Resets { anchored: false }),
         Function::CountOverTime => Box::new(edge::Count),
         Function::PresentOverTime | Function::AbsentOverTime => Box::new(edge::Present),
         Function::FirstOverTime => Box::new(edge::First),

@@ -32,7 +32,7 @@ use crate::scalar::ScalarInput;
 
 pub(crate) use info::resolve_info;
 use selectors::SelectorAddress;
-pub(crate) use selectors::{SelectedSeries, matrix_interval, subquery_grid};
+pub(crate) use selectors::{SelectedSeries, matrix_windows, subquery_grid};
 
 /// What planning depends on besides the tree.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionConfig;
-use promql::tree::{Grid, MatrixSelector, Node, ValueType};
+use promql::tree::{Border, Grid, MatrixSelector, Node, ValueType};
 use promql::{Expr, LowerOptions, ParseOptions};
 use storage::Store;
 use storage::model::{Budget, Labels, SampleBuffer, TimeInterval};
@@ -30,9 +30,10 @@ use crate::annotations::{AnnotationSink, TRUNCATED};
 use crate::answer::{Answer, QueryRequest, QueryStats, QueryTime, Value};
 use crate::context::{QueryContext, SampleLimit};
 use crate::error::{Error, Result};
+use crate::kernel::{Windows, extended_samples};
 use crate::memory::{PoolBudget, ProcessPool, QueryPool};
 use crate::operator::{collect, reservation};
-use crate::planner::{Planner, PlannerSettings, matrix_interval, resolve_info, subquery_grid};
+use crate::planner::{Planner, PlannerSettings, matrix_windows, resolve_info, subquery_grid};
 use crate::series_decoder::SeriesDecoder;
 use crate::vector::{VectorColumns, label_column};
 use crate::window::to_samples;
@@ -176,8 +177,8 @@ impl Run {
         let (value, plan_time) = match matrix_root(&prepared.root) {
             Some(matrix) => {
                 let plan = planner.series(&matrix.selector)?;
-                let interval = matrix_interval(matrix, prepared.grid);
-                (self.series_value(plan, &context, interval, &query).await?, started.elapsed())
+                let windows = matrix_windows(matrix, prepared.grid, query.lookback_ms);
+                (self.series_value(plan, &context, matrix.border, &windows, &query).await?, started.elapsed())
             }
             None => self.plan_value(&planner, &prepared, &context).await?,
         };
@@ -301,17 +302,18 @@ impl Run {
         &self,
         plan: Arc<dyn ExecutionPlan>,
         context: &Arc<TaskContext>,
-        interval: TimeInterval,
+        border: Border,
+        windows: &Windows,
         query: &QueryContext,
     ) -> Result<Value> {
         let memory = reservation("query result", context);
         let batches = collect(&plan, Arc::clone(context), &memory).await?;
-        let mut decoder = SeriesDecoder::new(interval, false);
+        let mut decoder = SeriesDecoder::new(windows.read_interval(), false);
         let mut series = Vec::new();
         for batch in &batches {
             let columns = SeriesColumns::try_new(batch)?;
             for row in 0..batch.num_rows() {
-                let samples = without_stale(decoder.decode(&columns, row)?);
+                let samples = within_borders(without_stale(decoder.decode(&columns, row)?), border, windows)?;
                 query.samples.add(samples.len())?;
                 if !samples.is_empty() {
                     memory.try_grow(samples.capacity_bytes())?;
@@ -368,6 +370,19 @@ fn rows_as_series(batches: &[RecordBatch], grid: &Grid) -> Result<Vec<(Labels, S
     }
     series.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(series)
+}
+
+/// A range selector's samples as its modifier has them.
+fn within_borders(samples: SampleBuffer, border: Border, windows: &Windows) -> Result<SampleBuffer> {
+    let modifier = match border {
+        Border::Plain => return Ok(samples),
+        Border::Anchored => "anchored",
+        Border::Smoothed => "smoothed",
+    };
+    if !samples.histograms.is_empty() {
+        return Err(Error::Execution(format!("{modifier} modifier is not supported with histograms")));
+    }
+    Ok(extended_samples(&samples, windows, border == Border::Smoothed))
 }
 
 /// A copy without staleness markers, which users never see.

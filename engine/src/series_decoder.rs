@@ -35,9 +35,9 @@ impl SeriesDecoder {
 
     /// A decoder of the samples in `windows`.
     pub(crate) fn for_windows(windows: &Windows, counter: bool) -> Self {
-        let last = windows.steps().saturating_sub(1);
-        let interval = TimeInterval::new(windows.start(0).saturating_add(1), windows.end(last));
-        let gaps = (windows.at.is_none() && windows.range_ms < windows.grid.step_ms).then_some(*windows);
+        let interval = windows.read_interval();
+        let read_ms = windows.read_end(0).saturating_sub(windows.read_start(0));
+        let gaps = (windows.at.is_none() && read_ms < windows.grid.step_ms).then_some(*windows);
         Self { interval, gaps, counter, samples: SampleBuffer::new(), chunks: Vec::new() }
     }
 
@@ -76,10 +76,10 @@ impl SeriesDecoder {
         }
         let Some(windows) = self.gaps.as_ref().filter(|_| skip) else { return true };
         // the first window that ends at or after the chunk's start decides
-        let ahead = mint.saturating_sub(windows.end(0)).max(0);
+        let ahead = mint.saturating_sub(windows.read_end(0)).max(0);
         let step_ms = windows.grid.step_ms;
         let step = usize::try_from(ahead.saturating_add(step_ms - 1) / step_ms).unwrap_or(usize::MAX);
-        step < windows.steps() && windows.start(step) < maxt
+        step < windows.steps() && windows.read_start(step) < maxt
     }
 }
 

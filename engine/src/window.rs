@@ -31,7 +31,7 @@ use storage::schema::SeriesColumns;
 
 use crate::context::QueryContext;
 use crate::error::Result;
-use crate::kernel::{RangeKernel, Windows};
+use crate::kernel::{Margin, RangeKernel, Windows};
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
 use crate::scalar::{ScalarInput, input_and_scalars, with_scalars};
 use crate::series_decoder::SeriesDecoder;
@@ -111,6 +111,10 @@ impl WindowSpec {
         }
         if let Some(at) = windows.at {
             write!(f, ", at={at}ms")?;
+        }
+        let margin = windows.margin;
+        if margin != Margin::default() {
+            write!(f, ", margin={}ms..{}ms", margin.before_ms, margin.after_ms)?;
         }
         write!(f, "{}", self.labels)
     }

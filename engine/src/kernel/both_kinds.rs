@@ -11,8 +11,10 @@ use crate::vector::Row;
 pub(super) struct BothKinds {
     /// Number of the step.
     pub step: usize,
-    floats: WindowCursor,
-    histograms: WindowCursor,
+    /// Which floats.
+    pub floats: WindowCursor,
+    /// Which histograms.
+    pub histograms: WindowCursor,
 }
 
 /// A sample of a series, by its index among those of its kind.
@@ -103,7 +105,7 @@ pub(super) fn for_each_window_of_both(series: &Series<'_>, windows: &Windows, mu
     }
     let (mut floats, mut histograms) = (WindowCursor::default(), WindowCursor::default());
     for step in 0..windows.steps() {
-        let (start, end) = (windows.start(step), windows.end(step));
+        let (start, end) = (windows.read_start(step), windows.read_end(step));
         floats.advance(series.float_t, start, end);
         histograms.advance(series.histogram_t, start, end);
         if floats.lo < floats.hi || histograms.lo < histograms.hi {

@@ -1,23 +1,30 @@
 //! `changes` and `resets`: pairs of neighbouring samples that differ, or of which the second is a counter reset.
 //!
 //! Which pairs do is found once a series; a window counts those of which it holds both samples. A float beside a
-//! histogram is a change and a reset.
+//! histogram is a change and a reset. Where the selector is `anchored`, the last sample at or before the window's start
+//! counts as held, and a window of nothing but that one has no answer.
 
 use storage::model::{FloatHistogram, Timestamp};
 
 use super::positions::Positions;
-use super::window::for_each_window;
+use super::window::{Boundary, for_each_window};
 use super::{KernelContext, RangeKernel, Series};
 use crate::error::Result;
 use crate::vector::{Row, Sample};
 
 /// `changes`.
 #[derive(Debug)]
-pub(super) struct Changes;
+pub(super) struct Changes {
+    /// Whether the sample before the window counts.
+    pub anchored: bool,
+}
 
 /// `resets`.
 #[derive(Debug)]
-pub(super) struct Resets;
+pub(super) struct Resets {
+    /// Whether the sample before the window counts.
+    pub anchored: bool,
+}
 
 fn changed(before: f64, value: f64) -> bool {
     value != before && !(value.is_nan() && before.is_nan())
@@ -28,12 +35,13 @@ fn count_pairs(
     series: &Series<'_>,
     context: &KernelContext<'_>,
     row: &mut Row<'_>,
+    anchored: bool,
     float: impl Fn(f64, f64) -> bool,
     histogram: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
 ) {
     if series.histograms.is_empty() {
         let pairs = Positions::of_pairs(series.floats, |before, value| float(*before, *value));
-        return write_counts(series.float_t, context, pairs, row);
+        return write_counts(series.float_t, context, pairs, anchored, row);
     }
     let (times, samples) = merged(series);
     let pairs = Positions::of_pairs(&samples, |before, sample| match (before, sample) {
@@ -41,7 +49,7 @@ fn count_pairs(
         (Sample::Histogram(before), Sample::Histogram(value)) => histogram(before, value),
         _ => true,
     });
-    write_counts(&times, context, pairs, row);
+    write_counts(&times, context, pairs, anchored, row);
 }
 
 /// All samples in time.
@@ -53,22 +61,44 @@ fn merged<'a>(series: &Series<'a>) -> (Vec<Timestamp>, Vec<Sample<'a>>) {
     all.into_iter().unzip()
 }
 
-fn write_counts(times: &[Timestamp], context: &KernelContext<'_>, mut pairs: Positions, row: &mut Row<'_>) {
+fn write_counts(
+    times: &[Timestamp],
+    context: &KernelContext<'_>,
+    mut pairs: Positions,
+    anchored: bool,
+    row: &mut Row<'_>,
+) {
+    let mut inside = Boundary::default();
     for_each_window(times, &context.windows, |window| {
-        row.set(window.step, pairs.within(window.lo + 1, window.hi).len() as f64);
+        let mut first = window.lo;
+        if anchored {
+            inside.advance(times, window.start);
+            if inside.at == window.hi {
+                return;
+            }
+            first = inside.at.saturating_sub(1).max(first);
+        }
+        row.set(window.step, pairs.within(first + 1, window.hi).len() as f64);
     });
 }
 
 impl RangeKernel for Changes {
     fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()> {
-        count_pairs(series, context, row, changed, |before, value| !value.equals(before));
+        count_pairs(series, context, row, self.anchored, changed, |before, value| !value.equals(before));
         Ok(())
     }
 }
 
 impl RangeKernel for Resets {
     fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()> {
-        count_pairs(series, context, row, |before, value| value < before, |before, value| value.detect_reset(before));
+        count_pairs(
+            series,
+            context,
+            row,
+            self.anchored,
+            |before, value| value < before,
+            |before, value| value.detect_reset(before),
+        );
         Ok(())
     }
 }

@@ -114,10 +114,17 @@ impl<const COUNTER: bool, const PER_SECOND: bool> HistogramKernel for Extrapolat
     }
 
     fn note_floats(&self, context: &KernelContext<'_>, notes: &mut Notes) {
-        let name = context.metric_name;
-        let named_like_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
-        if COUNTER && !name.is_empty() && !named_like_counter {
-            notes.add(Note::NotNamedLikeCounter);
+        if COUNTER {
+            note_name(context, notes);
         }
+    }
+}
+
+/// Notes that a series is not named like a counter.
+pub(super) fn note_name(context: &KernelContext<'_>, notes: &mut Notes) {
+    let name = context.metric_name;
+    let named_like_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+    if !name.is_empty() && !named_like_counter {
+        notes.add(Note::NotNamedLikeCounter);
     }
 }

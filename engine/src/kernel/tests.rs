@@ -1,5 +1,6 @@
 //! Every kernel against an oracle that evaluates window by window, over random series and grids.
 
+mod extended;
 mod histograms;
 mod oracle;
 
@@ -10,12 +11,23 @@ use crate::vector::{VectorBuilder, VectorColumns};
 
 /// Evaluates a function of floats; `None` where a step has no value.
 fn run(function: Function, t: &[i64], v: &[f64], windows: Windows, args: &[ScalarArg]) -> Vec<Option<f64>> {
+    run_over(function, Border::Plain, t, v, windows, args)
+}
+
+fn run_over(
+    function: Function,
+    border: Border,
+    t: &[i64],
+    v: &[f64],
+    windows: Windows,
+    args: &[ScalarArg],
+) -> Vec<Option<f64>> {
     let annotations = AnnotationSink::default();
     let context = KernelContext { windows, args, annotations: &annotations, metric_name: "x_total", position: "1:6" };
     let series = Series { float_t: t, floats: v, ..Series::default() };
     let mut builder = VectorBuilder::new(windows.steps());
     let mut row = builder.start_row();
-    range_kernel(function).unwrap().evaluate(&series, &context, &mut row).unwrap();
+    range_kernel(function, border).unwrap().evaluate(&series, &context, &mut row).unwrap();
     if builder.finish_row("") == 0 {
         return vec![None; windows.steps()];
     }
@@ -176,6 +188,6 @@ proptest! {
         let start = if instant { last } else { first };
         let middle = t.get(t.len() / 2).copied().unwrap_or(0) + 10;
         let at = (fixed && step_ms == 60_000).then_some(middle);
-        check(&t, &v, Windows { grid: Grid { start, end, step_ms }, offset_ms, at, range_ms })?;
+        check(&t, &v, Windows { grid: Grid { start, end, step_ms }, offset_ms, at, range_ms, margin: Margin::default() })?;
     }
 }

@@ -4,7 +4,7 @@ use storage::model::Timestamp;
 
 use super::Windows;
 
-/// One window that has samples: `lo..hi` of the times it was found in.
+/// One window that has samples: `lo..hi` of the times it was found in, those in its margin among them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     /// Number of the step.
@@ -13,9 +13,9 @@ pub(super) struct Window {
     pub start: Timestamp,
     /// Last millisecond inside.
     pub end: Timestamp,
-    /// First sample inside.
+    /// First sample that is looked at.
     pub lo: usize,
-    /// First sample after.
+    /// First sample after those.
     pub hi: usize,
 }
 
@@ -29,16 +29,17 @@ impl Window {
 
 /// One border of a moving window: the first sample beyond it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Border {
-    at: usize,
+pub(super) struct Boundary {
+    /// Its index.
+    pub at: usize,
     stride: usize,
 }
 
-impl Border {
+impl Boundary {
     /// Moves on to the first sample after `limit`. Scrapes are regular, so the border mostly moves as far as it did
     /// before; trying that first costs two looks and no loop, whose end a processor would guess wrong.
     #[inline]
-    fn advance(&mut self, times: &[Timestamp], limit: Timestamp) {
+    pub fn advance(&mut self, times: &[Timestamp], limit: Timestamp) {
         let guess = self.at + self.stride;
         if guess < times.len() && times[guess] > limit && (self.stride == 0 || times[guess - 1] <= limit) {
             self.at = guess;
@@ -55,7 +56,7 @@ impl Border {
 /// Calls `each` for every window that has at least one of `times`, in order.
 #[inline]
 pub(super) fn for_each_window(times: &[Timestamp], windows: &Windows, mut each: impl FnMut(Window)) {
-    let (mut lo, mut hi) = (Border::default(), Border::default());
+    let (mut lo, mut hi) = (Boundary::default(), Boundary::default());
     let steps = windows.steps();
     if steps == 0 {
         return;
@@ -64,8 +65,8 @@ pub(super) fn for_each_window(times: &[Timestamp], windows: &Windows, mut each: 
     let mut end = windows.end(0);
     for step in 0..steps {
         let start = end.saturating_sub(windows.range_ms);
-        lo.advance(times, start);
-        hi.advance(times, end);
+        lo.advance(times, start.saturating_sub(windows.margin.before_ms));
+        hi.advance(times, end.saturating_add(windows.margin.after_ms));
         if lo.at < hi.at {
             each(Window { step, start, end, lo: lo.at, hi: hi.at });
         } else if lo.at == times.len() {
@@ -79,7 +80,7 @@ pub(super) fn for_each_window(times: &[Timestamp], windows: &Windows, mut each: 
 /// Calls `each` with the step and the last sample of every window that has at least one of `times`, in order.
 #[inline]
 pub(crate) fn for_each_last(times: &[Timestamp], windows: &Windows, mut each: impl FnMut(usize, usize)) {
-    let mut hi = Border::default();
+    let mut hi = Boundary::default();
     let steps = windows.steps();
     if steps == 0 {
         return;

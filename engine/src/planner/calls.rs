@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use promql::Function;
-use promql::tree::{Call, Grid, Node, Projection, ValueType};
+use promql::tree::{Border, Call, Grid, Node, Projection, ValueType};
 use storage::model::Matcher;
 
 use super::names::may_differ_in_name;
-use super::selectors::{subquery_grid, subquery_windows};
+use super::selectors::{matrix_windows, subquery_grid, subquery_windows};
 use super::{Plan, Planner, operators};
 use crate::concat::ConcatExec;
 use crate::dedup::reads_counter;
 use crate::error::{Error, Result};
-use crate::kernel::range_kernel;
+use crate::kernel::{functions_over, range_kernel};
 use crate::map::{ElementFunction, MapExec};
 use crate::scalar::ScalarInput;
 use crate::unique_labels::EqualLabels;
@@ -54,8 +54,6 @@ impl Planner {
 
     /// A function over a range selector or a subquery.
     fn range_function(&self, call: &Call, grid: Grid) -> Result<Plan> {
-        let kernel = range_kernel(call.function)
-            .ok_or_else(|| Error::BadQuery(format!("function {} is not supported yet", call.function.name())))?;
         let mut range = None;
         let mut args: Vec<ScalarInput> = Vec::new();
         for (arg, span) in call.args.iter().zip(&call.arg_spans) {
@@ -67,6 +65,8 @@ impl Planner {
         }
         let (range, range_span) =
             range.ok_or_else(|| Error::Internal(format!("{} without a range vector", call.function.name())))?;
+        let border = if let Node::Matrix(matrix) = range { matrix.border } else { Border::Plain };
+        let kernel = range_kernel(call.function, border).ok_or_else(|| refused(call.function, border))?;
         let keeps_name = matches!(call.function, Function::LastOverTime | Function::FirstOverTime);
         let spec = |windows, projection: &Projection| WindowSpec {
             windows,
@@ -80,7 +80,7 @@ impl Planner {
         };
         let plan: Plan = match range {
             Node::Matrix(matrix) => {
-                let windows = Self::matrix_windows(matrix, grid)?;
+                let windows = matrix_windows(matrix, grid, self.settings.context.lookback_ms);
                 let spec = spec(windows, &matrix.selector.projection);
                 Arc::new(WindowExec::new(self.scan(&matrix.selector)?, spec, self.context()))
             }
@@ -120,6 +120,18 @@ impl Planner {
             }
         }
     }
+}
+
+/// A range function that does not take a selector with this border.
+fn refused(function: Function, border: Border) -> Error {
+    let modifier = match border {
+        Border::Plain => return Error::BadQuery(format!("function {} is not supported yet", function.name())),
+        Border::Anchored => "anchored",
+        Border::Smoothed => "smoothed",
+    };
+    let others: Vec<&str> = functions_over(border).into_iter().map(Function::name).collect();
+    let (others, name) = (others.join(", "), function.name());
+    Error::Execution(format!("{modifier} modifier can only be used with: {others} - not with {name}"))
 }
 
 /// The type of an argument, looking through what wraps it.

@@ -14,7 +14,7 @@ use storage::store::{KeyRange, SeriesRequest, Store};
 
 use super::{Parts, Plan, Planner, PlannerSettings};
 use crate::error::{Error, Result};
-use crate::kernel::Windows;
+use crate::kernel::{Margin, SmoothedSelect, Windows};
 use crate::merge_series::MergeSeriesExec;
 use crate::series_scan::{SeriesScanExec, by_labels};
 use crate::window::{LabelOutput, WindowExec, WindowFunction, WindowSpec};
@@ -88,20 +88,23 @@ pub(crate) fn subquery_grid(subquery: &Subquery, outer: Grid) -> Grid {
 
 /// The windows of a subquery over its inner steps.
 pub(super) fn subquery_windows(subquery: &Subquery, outer: Grid) -> Windows {
-    Windows { grid: outer, offset_ms: subquery.offset_ms, at: subquery.at, range_ms: subquery.range_ms }
+    Windows {
+        grid: outer,
+        offset_ms: subquery.offset_ms,
+        at: subquery.at,
+        range_ms: subquery.range_ms,
+        margin: Margin::default(),
+    }
 }
 
 /// Every selector below `node` with the time that it looks at.
 fn collect<'a>(node: &'a Node, grid: Grid, lookback_ms: i64, out: &mut Vec<(&'a VectorSelector, TimeInterval)>) {
-    let mut selector = |selector: &'a VectorSelector, range_ms: i64| {
-        let windows = windows(selector, range_ms, grid);
-        let last = windows.steps().saturating_sub(1);
-        out.push((selector, TimeInterval::new(windows.start(0).saturating_add(1), windows.end(last))));
-    };
     match node {
         Node::Number(_) | Node::String(_) => {}
-        Node::Vector(vector) => selector(vector, lookback_ms),
-        Node::Matrix(matrix) => selector(&matrix.selector, matrix.range_ms),
+        Node::Vector(vector) => out.push((vector, instant_windows(vector, grid, lookback_ms).read_interval())),
+        Node::Matrix(matrix) => {
+            out.push((&matrix.selector, matrix_windows(matrix, grid, lookback_ms).read_interval()));
+        }
         Node::Subquery(subquery) => collect(&subquery.expr, subquery_grid(subquery, grid), lookback_ms, out),
         Node::Call(call) => call.args.iter().for_each(|arg| collect(arg, grid, lookback_ms, out)),
         Node::Aggregate(aggregate) => {
@@ -124,14 +127,15 @@ pub(super) fn first_step(grid: Grid) -> Grid {
     Grid::instant(grid.start)
 }
 
-/// The time that a range selector at the root of an instant query covers.
-pub(crate) fn matrix_interval(matrix: &MatrixSelector, grid: Grid) -> TimeInterval {
-    let windows = windows(&matrix.selector, matrix.range_ms, grid);
-    TimeInterval::new(windows.start(0).saturating_add(1), windows.end(0))
+/// The windows of a range selector.
+pub(crate) fn matrix_windows(matrix: &MatrixSelector, grid: Grid, lookback_ms: i64) -> Windows {
+    let VectorSelector { offset_ms, at, .. } = matrix.selector;
+    Windows { grid, offset_ms, at, range_ms: matrix.range_ms, margin: Margin::of_range(matrix.border, lookback_ms) }
 }
 
-fn windows(selector: &VectorSelector, range_ms: i64, grid: Grid) -> Windows {
-    Windows { grid, offset_ms: selector.offset_ms, at: selector.at, range_ms }
+fn instant_windows(selector: &VectorSelector, grid: Grid, lookback_ms: i64) -> Windows {
+    let VectorSelector { offset_ms, at, .. } = *selector;
+    Windows { grid, offset_ms, at, range_ms: lookback_ms, margin: Margin::of_instant(selector.border, lookback_ms) }
 }
 
 fn selector_text(matchers: &[Matcher]) -> Arc<str> {
@@ -176,8 +180,12 @@ impl Planner {
         }
     }
 
-    /// An instant vector selector.
+    /// An instant vector selector. `anchored` means nothing to it.
     pub(super) fn instant_selector(&self, selector: &VectorSelector, grid: Grid) -> Result<Plan> {
+        if selector.border == Border::Smoothed {
+            let kernel = WindowFunction::Range(Arc::new(SmoothedSelect));
+            return self.select(selector, kernel, "select smoothed", false, grid);
+        }
         self.select(selector, WindowFunction::Select, "select", false, grid)
     }
 
@@ -191,7 +199,7 @@ impl Planner {
         grid: Grid,
     ) -> Result<Plan> {
         let spec = WindowSpec {
-            windows: windows(selector, self.settings.context.lookback_ms, grid),
+            windows: instant_windows(selector, grid, self.settings.context.lookback_ms),
             function,
             name,
             counter: false,
@@ -200,13 +208,5 @@ impl Planner {
             span: selector.span,
         };
         Ok(Arc::new(WindowExec::new(self.scan(selector)?, spec, self.context())))
-    }
-
-    /// The windows of a range selector.
-    pub(super) fn matrix_windows(matrix: &MatrixSelector, grid: Grid) -> Result<Windows> {
-        if matrix.border != Border::Plain {
-            return Err(Error::BadQuery("anchored and smoothed selectors are not supported yet".to_owned()));
-        }
-        Ok(windows(&matrix.selector, matrix.range_ms, grid))
     }
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use storage::model::Labels;
 
 use super::*;
+use crate::kernel::Margin;
 use crate::testing::series::{TestChunk, chunks, samples, series_batch};
 
 /// Decodes one series of these chunks, which are sorted first as a merged series' are.
@@ -63,7 +64,7 @@ fn replicas_are_deduplicated_over_gaps_too() {
     let a = chunks(&samples("0:1 10:2 20:3 30:4 40:5 50:6 60:7 70:8 80:9 90:10 100:11 110:12 120:13"), 1, 0);
     let b = chunks(&samples("45:105 55:106 65:107 75:108 85:109 95:110 105:111 115:112"), 4, 1);
     let grid = Grid { start: 0, end: 120_000, step_ms: 60_000 };
-    let windows = Windows { grid, offset_ms: 0, at: None, range_ms: 10_000 };
+    let windows = Windows { grid, offset_ms: 0, at: None, range_ms: 10_000, margin: Margin::default() };
     let decoded = decode(SeriesDecoder::for_windows(&windows, false), [a.clone(), b].concat()).unwrap();
     assert_eq!(decoded, samples("0:1 10:2 20:3 30:4 40:5 50:6 60:7 70:8 80:9 90:10 100:11 110:12 120:13"));
     // without another replica, what lies between windows is not even decoded
@@ -83,8 +84,13 @@ fn a_damaged_chunk_names_its_series() {
 
 #[test]
 fn hostile_times_do_not_panic() {
-    let windows =
-        Windows { grid: Grid { start: 0, end: 100_000, step_ms: 10_000 }, offset_ms: 0, at: None, range_ms: 10 };
+    let windows = Windows {
+        grid: Grid { start: 0, end: 100_000, step_ms: 10_000 },
+        offset_ms: 0,
+        at: None,
+        range_ms: 10,
+        margin: Margin::default(),
+    };
     for (mint, maxt) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MIN), (i64::MIN, 0), (0, i64::MAX), (i64::MIN, i64::MIN)]
     {
         let mut chunk = chunks(&samples("20:1"), 9, 0).remove(0);
@@ -135,7 +141,7 @@ proptest! {
         fixed in prop::option::weighted(0.1, -6_000_i64..8_000),
     ) {
         let grid = Grid { start, end: start + (steps - 1) * step_ms, step_ms };
-        let windows = Windows { grid, offset_ms, at: fixed, range_ms };
+        let windows = Windows { grid, offset_ms, at: fixed, range_ms, margin: Margin::default() };
         let chunks: Vec<TestChunk> =
             series.iter().flat_map(|(samples, per_chunk, replica)| chunks(samples, *per_chunk, *replica)).collect();
         let last = windows.steps() - 1;

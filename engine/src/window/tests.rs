@@ -1,5 +1,5 @@
 use promql::Function;
-use promql::tree::{Grid, Projection};
+use promql::tree::{Border, Grid, Projection};
 use proptest::prelude::*;
 use storage::model::{Labels, SampleBuffer, is_stale_nan};
 
@@ -32,7 +32,7 @@ fn spec(windows: Windows, function: WindowFunction) -> WindowSpec {
 
 /// Windows of `range_ms` at minutes 0, 1, 2, …
 fn windows(steps: usize, range_ms: i64) -> Windows {
-    Windows { grid: grid(steps), offset_ms: 0, at: None, range_ms }
+    Windows { grid: grid(steps), offset_ms: 0, at: None, range_ms, margin: Margin::default() }
 }
 
 #[track_caller]
@@ -60,7 +60,7 @@ fn only_the_last_sample_of_a_window_counts() {
 fn a_staleness_marker_ends_a_series() {
     check(spec(windows(4, 300_000), WindowFunction::Select), "m 0:1 50:stale 170:3", "m 1 _ _ 3");
     check(spec(windows(2, 300_000), WindowFunction::Select), "m 0:stale", "");
-    let last = WindowFunction::Range(Arc::from(range_kernel(Function::LastOverTime).unwrap()));
+    let last = WindowFunction::Range(Arc::from(range_kernel(Function::LastOverTime, Border::Plain).unwrap()));
     check(spec(windows(4, 300_000), last), "m 0:1 50:stale 170:3", "m 1 1 1 3");
     check(spec(windows(3, 300_000), WindowFunction::Select), "m 0:h:4:10 50:stale 110:h:5:11", "m h:4:10 _ h:5:11");
 }
@@ -121,7 +121,7 @@ fn replicas_are_joined() {
     };
     // 121 is no more than two intervals after 60, so it is still waited for the first replica
     testing::check(plan(WindowFunction::Select, 60_000), "m 1 2 _ _ 104");
-    let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets).unwrap()));
+    let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets, Border::Plain).unwrap()));
     testing::check(plan(resets, 300_000), "m 0 0 0 0 0");
 }
 
@@ -132,7 +132,7 @@ fn a_counter_does_not_fall_where_the_replica_changes() {
     let batch = series_batch(&[(testing::labels("m").into_key(), both)]);
     for (counter, expected) in [(false, "m 0 0 0 0 1"), (true, "m 0 0 0 0 0")] {
         let source = Arc::new(series_source(vec![batch.clone()], End::Done));
-        let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets).unwrap()));
+        let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets, Border::Plain).unwrap()));
         let spec = WindowSpec { counter, ..spec(windows(5, 300_000), resets) };
         testing::check(Arc::new(WindowExec::new(source, spec, testing::context())), expected);
     }
@@ -206,7 +206,7 @@ proptest! {
         per_chunk in 1_usize..10,
     ) {
         let windows = Windows {
-            grid: Grid { start, end: start + (steps - 1) * step_ms, step_ms }, offset_ms, at: None, range_ms,
+            grid: Grid { start, end: start + (steps - 1) * step_ms, step_ms }, offset_ms, at: None, range_ms, margin: Margin::default(),
         };
         let mut rows = Vec::new();
         let mut expected = Vec::new();

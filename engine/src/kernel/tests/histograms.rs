@@ -42,7 +42,13 @@ fn check(
     told: (&[&str], &[&str]),
 ) {
     let annotations = AnnotationSink::default();
-    let windows = Windows { grid: Grid::instant(10 * MINUTE), offset_ms: 0, at: None, range_ms: 10 * MINUTE };
+    let windows = Windows {
+        grid: Grid::instant(10 * MINUTE),
+        offset_ms: 0,
+        at: None,
+        range_ms: 10 * MINUTE,
+        margin: Margin::default(),
+    };
     let args = args_of(function, 1);
     let context = KernelContext { windows, args: &args, annotations: &annotations, metric_name: "x", position: "1:6" };
     let (float_t, floats): (Vec<i64>, Vec<f64>) = floats.iter().map(|(t, v)| (t * MINUTE, *v)).unzip();
@@ -51,7 +57,7 @@ fn check(
     let series = Series { float_t: &float_t, floats: &floats, histogram_t: &histogram_t, histograms: &histograms };
     let mut builder = VectorBuilder::new(1);
     let mut row = builder.start_row();
-    range_kernel(function).unwrap().evaluate(&series, &context, &mut row).unwrap();
+    range_kernel(function, Border::Plain).unwrap().evaluate(&series, &context, &mut row).unwrap();
     let got = if builder.finish_row("") == 0 {
         Value::Nothing
     } else {
@@ -169,7 +175,13 @@ fn a_counter_should_be_named_like_one() {
 #[test]
 fn arguments_out_of_range() {
     let annotations = AnnotationSink::default();
-    let windows = Windows { grid: Grid::instant(10 * MINUTE), offset_ms: 0, at: None, range_ms: 10 * MINUTE };
+    let windows = Windows {
+        grid: Grid::instant(10 * MINUTE),
+        offset_ms: 0,
+        at: None,
+        range_ms: 10 * MINUTE,
+        margin: Margin::default(),
+    };
     let evaluate = |function: Function, args: &[f64]| {
         let args: Vec<_> = args.iter().map(|arg| ScalarArg::Constant(*arg)).collect();
         let context =
@@ -177,7 +189,7 @@ fn arguments_out_of_range() {
         let series = Series { float_t: &[MINUTE, 2 * MINUTE], floats: &[1.0, 2.0], ..Series::default() };
         let mut builder = VectorBuilder::new(1);
         let mut row = builder.start_row();
-        range_kernel(function).unwrap().evaluate(&series, &context, &mut row).map(|()| row.get(0))
+        range_kernel(function, Border::Plain).unwrap().evaluate(&series, &context, &mut row).map(|()| row.get(0))
     };
     let error = evaluate(Function::DoubleExponentialSmoothing, &[1.5, 0.5]).unwrap_err();
     assert_eq!(error.to_string(), "invalid smoothing factor. Expected: 0 < sf < 1, got: 1.500000");
