@@ -3,6 +3,7 @@
 //! What is here is as it was typed; [`crate::settings`] checks it. docs/flags.md is made of these definitions.
 
 pub mod document;
+mod generate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use compat::parse_duration_flag;
 
+pub use self::generate::GenerateFlags;
 use crate::memory::{ByteSize, parse_byte_size};
 
 /// Long-term storage for Prometheus metrics, and PromQL over it.
@@ -32,9 +34,19 @@ pub enum Role {
     All(Box<AllFlags>),
     /// Answer queries over the blocks of a bucket.
     Query(Box<QueryRoleFlags>),
+    /// What is of use beside a running Quiver.
+    #[command(subcommand)]
+    Tools(Tool),
     /// Print docs/flags.md.
     #[command(hide = true)]
     FlagsDocument,
+}
+
+/// What is of use beside a running Quiver.
+#[derive(Debug, Subcommand)]
+pub enum Tool {
+    /// Write blocks that are made up from a seed; the same flags give the same bytes.
+    Generate(Box<GenerateFlags>),
 }
 
 /// Flags of `all`.

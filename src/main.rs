@@ -9,6 +9,7 @@ mod query;
 mod server;
 mod settings;
 mod signals;
+mod tools;
 mod version;
 
 use std::io::Write;
@@ -46,6 +47,7 @@ fn run(cli: Cli, flag_values: std::collections::BTreeMap<String, String>) -> any
             logging::start(flags.log);
             query::run(&flags, flag_values)
         }
+        Role::Tools(tool) => tools::run(&tool),
         Role::FlagsDocument => Ok(std::io::stdout().write_all(flags::document::flags_document().as_bytes())?),
     }
 }

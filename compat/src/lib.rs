@@ -8,4 +8,4 @@ mod instant;
 pub mod objstore;
 
 pub use duration::{DurationError, parse_duration_flag};
-pub use instant::format_rfc3339;
+pub use instant::{format_rfc3339, parse_time};

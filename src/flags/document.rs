@@ -16,14 +16,19 @@ pub fn flags_document() -> String {
     );
     let command = Cli::command();
     for role in command.get_subcommands().filter(|role| !role.is_hide_set()) {
-        push_role(&mut page, role);
+        push_role(&mut page, role.get_name(), role);
     }
     page
 }
 
-fn push_role(page: &mut String, role: &Command) {
+fn push_role(page: &mut String, name: &str, role: &Command) {
+    if role.has_subcommands() {
+        for command in role.get_subcommands().filter(|command| !command.is_hide_set()) {
+            push_role(page, &format!("{name} {}", command.get_name()), command);
+        }
+        return;
+    }
     let about = role.get_about().map(ToString::to_string).unwrap_or_default();
-    let name = role.get_name();
     // writing to a string cannot fail
     let _ = write!(page, "\n## quiver {name}\n\n{about}.\n\n| flag | default | meaning |\n|---|---|---|\n");
     for arg in role.get_arguments().filter(|arg| !arg.is_hide_set()) {

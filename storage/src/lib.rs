@@ -10,6 +10,7 @@ pub mod chunk;
 mod clock;
 mod cursor;
 mod error;
+pub mod generate;
 pub mod index;
 mod mmap;
 pub mod model;

@@ -1,0 +1,19 @@
+//! `quiver tools`: what is of use beside a running Quiver, one file a command.
+
+mod generate;
+
+use crate::flags::Tool;
+use crate::logging;
+
+/// Runs one command.
+///
+/// # Errors
+/// The command's.
+pub fn run(tool: &Tool) -> anyhow::Result<()> {
+    match tool {
+        Tool::Generate(flags) => {
+            logging::start(flags.log);
+            generate::run(flags)
+        }
+    }
+}
