@@ -1,4 +1,4 @@
-//! The data directory: `{bucket,tsdb,cache}` under one lock file.
+//! The data directory: `{bucket,cache}` under one lock file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,7 +23,7 @@ impl DataDir {
     /// # Errors
     /// Where another process has it, or it cannot be written.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
-        for folder in ["bucket", "tsdb", "cache"] {
+        for folder in ["bucket", "cache"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
         }

@@ -52,7 +52,7 @@ pub enum Tool {
 /// Flags of `all`.
 #[derive(Debug, Args)]
 pub struct AllFlags {
-    /// Folder that holds bucket, tsdb and cache. Made where it does not exist
+    /// Folder that holds bucket and cache. Made where it does not exist
     #[arg(long = "data-dir", value_name = "DIR", default_value = "quiver-data")]
     pub data_dir: PathBuf,
     /// Put the sample blocks that come with the source into the bucket, where it is empty

@@ -111,7 +111,10 @@ pub enum Value {
 pub struct QueryStats {
     /// Samples that its selectors put out.
     pub samples_total: usize,
-    /// Most samples held at once.
+    /// Most samples held at once: those of the series that each core has decoded, of vectors that operators need as a whole,
+    /// and of the result. Not counted are the states of aggregations, replicas while they are merged, and the batches on
+    /// their way from one operator to the next, of about a megabyte each. Prometheus, which holds every vector as a whole,
+    /// counts all of these and a histogram by its size; here that is one sample.
     pub peak_samples: usize,
     /// Time to parse the text.
     pub parse: Duration,

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::BaselineMetrics;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Result};
-use crate::operator::{batch_stream, collect, reservation};
+use crate::operator::{Reservation, batch_stream, collect, reservation};
 use crate::vector::{RowView, VectorBuilder, VectorColumns, rows_per_batch};
 
 /// An input that an operator needs as a whole: its rows, numbered in the order in which they came.
@@ -23,7 +22,7 @@ pub(crate) struct CollectedRows {
     /// Of each row, its batch and its place in there.
     rows: Vec<(u32, u32)>,
     /// Holds the memory of the batches, and of what the operator builds over them, until they are dropped.
-    pub(crate) memory: MemoryReservation,
+    pub(crate) memory: Reservation,
 }
 
 impl CollectedRows {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use datafusion::common::HashMap;
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
@@ -21,7 +20,7 @@ use crate::collected::{computed_batches, row_batches};
 use crate::error::{Error, Result};
 use crate::go_float::go_decimal;
 use crate::label_ops::{LabelSubset, set_label};
-use crate::operator::{only_input, operator_plumbing, plan_properties, reservation};
+use crate::operator::{Reservation, only_input, operator_plumbing, plan_properties, reservation};
 use crate::vector::{RowView, Sample, VectorColumns, vector_schema};
 
 /// Counts equal values. One partition in, one out.
@@ -116,7 +115,7 @@ impl ExecutionPlan for CountValuesExec {
 
 /// The counts of each group and step.
 struct Counts {
-    memory: MemoryReservation,
+    memory: Reservation,
     label: String,
     grouping: LabelSubset,
     steps: usize,

@@ -20,7 +20,9 @@ use datafusion::physical_plan::{
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
+use crate::context::HeldSamples;
 use crate::error::{Error, Result};
+use crate::vector::sample_count;
 
 /// The parts of `impl ExecutionPlan` that are the same for every operator. Needs `self.properties`, `self.metrics`
 /// and `fn with_inputs(&self, Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self>`.
@@ -140,16 +142,41 @@ pub(crate) fn work_stream<W: Worker>(
     })
 }
 
+/// What a part of a query holds of its memory, until it is dropped: bytes, which are limited, and samples, which are counted.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    bytes: MemoryReservation,
+    samples: HeldSamples,
+}
+
+impl Reservation {
+    /// Holds `bytes` more.
+    ///
+    /// # Errors
+    /// Where the query's memory does not suffice.
+    pub(crate) fn try_grow(&self, bytes: usize) -> datafusion::error::Result<()> {
+        self.bytes.try_grow(bytes)
+    }
+
+    /// Holds `samples` more, whose bytes are reserved apart from that.
+    pub(crate) fn hold_samples(&self, samples: usize) {
+        self.samples.add(samples);
+    }
+}
+
 /// A reservation in the query's memory pool for the operator `name`.
-pub(crate) fn reservation(name: &str, context: &TaskContext) -> MemoryReservation {
-    MemoryConsumer::new(name.to_owned()).register(context.memory_pool())
+pub(crate) fn reservation(name: &str, context: &TaskContext) -> Reservation {
+    Reservation {
+        bytes: MemoryConsumer::new(name.to_owned()).register(context.memory_pool()),
+        samples: HeldSamples::new(context.session_config().get_extension()),
+    }
 }
 
 /// Runs `plan`, which has one partition, to its end, reserving what it puts out in `memory`.
 pub(crate) async fn collect(
     plan: &Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
-    memory: &MemoryReservation,
+    memory: &Reservation,
 ) -> Result<Vec<RecordBatch>> {
     if partition_count(plan) != 1 {
         return Err(Error::Internal(format!(
@@ -162,6 +189,7 @@ pub(crate) async fn collect(
     while let Some(batch) = stream.try_next().await? {
         if batch.num_rows() > 0 {
             memory.try_grow(batch.get_array_memory_size())?;
+            memory.hold_samples(sample_count(&batch));
             batches.push(batch);
         }
     }

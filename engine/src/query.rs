@@ -188,9 +188,13 @@ impl Run {
             query.annotations.warn(TRUNCATED);
         }
         let (warnings, infos) = query.annotations.take();
-        let samples = query.samples.total();
-        let stats =
-            QueryStats { samples_total: samples, peak_samples: samples, parse: prepared.parse, plan: plan_time, exec };
+        let stats = QueryStats {
+            samples_total: query.samples.total(),
+            peak_samples: query.samples.peak(),
+            parse: prepared.parse,
+            plan: plan_time,
+            exec,
+        };
         Ok(Answer { value, warnings, infos, stats })
     }
 
@@ -232,7 +236,8 @@ impl Run {
     async fn planner(&self, prepared: &Prepared) -> Result<(Planner, Arc<TaskContext>)> {
         let settings = &self.engine.settings;
         let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(Arc::clone(&settings.memory)));
-        let context = task_context(Arc::clone(&pool))?;
+        let samples = Arc::new(SampleLimit::new(settings.max_samples));
+        let context = task_context(Arc::clone(&pool), Arc::clone(&samples))?;
         let request = SeriesRequest {
             tenant: self.request.tenant.clone(),
             max_resolution_ms: self.request.max_resolution_ms,
@@ -243,7 +248,7 @@ impl Run {
         };
         let context_of_query = QueryContext {
             annotations: Arc::new(AnnotationSink::default()),
-            samples: Arc::new(SampleLimit::new(settings.max_samples)),
+            samples,
             lookback_ms: self.request.lookback_ms.unwrap_or(settings.lookback_ms),
             text: self.request.text.as_str().into(),
         };
@@ -317,6 +322,7 @@ impl Run {
                 query.samples.add(samples.len())?;
                 if !samples.is_empty() {
                     memory.try_grow(samples.capacity_bytes())?;
+                    memory.hold_samples(samples.len());
                     series.push((Labels::from_key(columns.labels.value(row)), samples));
                 }
             }
@@ -347,13 +353,14 @@ fn subquery_root(root: &Node) -> Option<&promql::tree::Subquery> {
     }
 }
 
-/// A context for one query: its own memory, no spilling, small batches.
-fn task_context(pool: Arc<dyn MemoryPool>) -> Result<Arc<TaskContext>> {
+/// A context for one query: its own memory, no spilling, small batches. Operators count in `samples` what they hold.
+fn task_context(pool: Arc<dyn MemoryPool>, samples: Arc<SampleLimit>) -> Result<Arc<TaskContext>> {
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).with_disk_manager_builder(disk).build_arc()?;
     // series batches are cut by bytes, not by rows: a merge may hand on as many rows as come together
     let config = SessionConfig::new()
         .with_batch_size(1024)
+        .with_extension(samples)
         .set_usize("datafusion.execution.skip_partial_aggregation_probe_rows_threshold", usize::MAX);
     Ok(Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime)))
 }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 pub use builder::{Row, VectorBuilder};
-pub(crate) use columns::label_column;
 pub use columns::{RowView, Sample, VectorColumns};
+pub(crate) use columns::{label_column, sample_count};
 pub use histogram_codec::{decode_histogram, encode_histogram};
 
 /// The item field of the `values` column.

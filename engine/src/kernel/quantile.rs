@@ -10,6 +10,7 @@ use super::window::{Window, for_each_window};
 use super::{KernelContext, argument};
 use crate::annotations::AnnotationSink;
 use crate::error::Result;
+use crate::go_float::go_float;
 
 /// `quantile_over_time`.
 #[derive(Debug)]
@@ -133,26 +134,6 @@ impl FloatKernel for MadOverTime {
 
 /// Tells the user that a quantile is not between 0 and 1. `position` is that of the parameter.
 pub(crate) fn warn_invalid_quantile(annotations: &AnnotationSink, q: f64, position: &str) {
-    let q = general_format(q);
+    let q = go_float(q);
     annotations.warn(format!("PromQL warning: quantile value should be between 0 and 1, got {q} ({position})"));
-}
-
-/// A float as Go's `%g` writes it: the fewest digits, with an exponent from 1e-5 down and from 1e6 up.
-pub(crate) fn general_format(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else {
-        return scientific;
-    };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..6).contains(&exponent) {
-        return format!("{value}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
 }

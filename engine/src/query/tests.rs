@@ -254,6 +254,26 @@ fn samples_are_limited() {
 }
 
 #[test]
+fn samples_held_at_once_are_counted() {
+    let stored = "
+        m{n=\"1\"} 0:1 10:1 20:1 30:1 40:1 50:1 60:1
+        m{n=\"2\"} 0:1 60:1
+        m{n=\"3\"} 0:1 60:1
+    ";
+    for (text, total, peak) in [
+        // the longest series; its buffer is gone when the sum is put out
+        ("sum(sum_over_time(m[1h]))", 3, 7),
+        // and the result beside it
+        ("sum_over_time(m[1h])", 3, 10),
+        ("quantile(1, m)", 3, 10),
+        ("m[1h]", 11, 11),
+    ] {
+        let stats = query(store(stored), settings(), instant(text)).unwrap().stats;
+        assert_eq!((stats.samples_total, stats.peak_samples), (total, peak), "{text}");
+    }
+}
+
+#[test]
 fn memory_is_limited_and_given_back() {
     let memory = ProcessPool::new(1000);
     let tight = EngineSettings { memory: Arc::clone(&memory), ..settings() };

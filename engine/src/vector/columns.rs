@@ -56,6 +56,20 @@ pub(crate) fn label_column(batch: &RecordBatch) -> Result<&StringViewArray> {
     column(batch, "labels")
 }
 
+/// How many samples a vector batch has: counted over bits and offsets, without a look at any. 0 for other batches.
+pub(crate) fn sample_count(batch: &RecordBatch) -> usize {
+    let floats = column::<FixedSizeListArray>(batch, "values").map_or(0, |values| {
+        let first = usize::try_from(values.value_offset(0)).unwrap_or(0);
+        let items = values.len() * usize::try_from(values.value_length()).unwrap_or(0);
+        items - values.values().slice(first, items).null_count()
+    });
+    let histograms = column::<ListArray>(batch, "histograms").map_or(0, |histograms| {
+        let offsets = histograms.value_offsets();
+        usize::try_from(offsets[offsets.len() - 1] - offsets[0]).unwrap_or(0)
+    });
+    floats + histograms
+}
+
 impl VectorColumns {
     /// Takes a batch apart.
     ///

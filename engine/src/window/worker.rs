@@ -12,7 +12,7 @@ use storage::model::SampleBuffer;
 
 use super::WindowSpec;
 use super::evaluate::Evaluator;
-use crate::context::QueryContext;
+use crate::context::{HeldSamples, QueryContext};
 use crate::error::{Error, Result};
 use crate::operator::{Worker, batch_stream, work_stream};
 use crate::scalar::resolve_all;
@@ -42,8 +42,9 @@ pub(super) fn window_stream(
     let (steps, compute) = (spec.windows.steps(), metrics.elapsed_compute().clone());
     let batches = stream::once(async move {
         let args = resolve_all(&spec.args, &context).await?;
+        let held = HeldSamples::new(Some(Arc::clone(&query.samples)));
         let (builder, evaluator) = (VectorBuilder::new(steps), Evaluator::new(spec, args, query));
-        Ok::<_, Error>(work_stream(input, WindowWorker { source, rows: None, evaluator, builder }, compute))
+        Ok::<_, Error>(work_stream(input, WindowWorker { source, rows: None, evaluator, builder, held }, compute))
     });
     batch_stream(vector_schema(steps), metrics, batches.try_flatten())
 }
@@ -54,6 +55,8 @@ struct WindowWorker<S: SampleSource> {
     rows: Option<(S::Batch, Range<usize>)>,
     evaluator: Evaluator,
     builder: VectorBuilder,
+    /// The samples of the longest series so far, which `source` keeps room for.
+    held: HeldSamples,
 }
 
 impl<S: SampleSource> Worker for WindowWorker<S> {
@@ -69,6 +72,7 @@ impl<S: SampleSource> Worker for WindowWorker<S> {
         if let Some((batch, rows)) = &mut self.rows {
             for row in rows {
                 let (labels, samples) = self.source.samples(batch, row)?;
+                self.held.raise_to(samples.len());
                 self.evaluator.evaluate(labels, samples, &mut self.builder)?;
                 if self.builder.len() >= batch_rows {
                     return self.builder.finish().map(Some);
