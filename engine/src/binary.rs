@@ -133,10 +133,7 @@ impl ExecutionPlan for BinaryExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let compute = metrics.elapsed_compute().clone();
         let rows = async move {
-            let (lhs, rhs) = futures::try_join!(
-                CollectedRows::collect(&lhs, Arc::clone(&context), "BinaryExec"),
-                CollectedRows::collect(&rhs, context, "BinaryExec")
-            )?;
+            let (lhs, rhs) = CollectedRows::collect_both((&lhs, &rhs), context, "BinaryExec").await?;
             let _timer = compute.timer();
             let mut join = Join::try_new(lhs, rhs, spec, steps, &query)?;
             Ok(row_batches(steps, join.len(), move |row, builder| join.write(row, builder)))

@@ -49,6 +49,18 @@ impl CollectedRows {
         Ok(Self { batches: columns, rows, memory })
     }
 
+    /// Runs both plans at once, as [`collect`](Self::collect) does one.
+    ///
+    /// # Errors
+    /// What the first of them to fail fails with.
+    pub(crate) async fn collect_both(
+        (first, second): (&Arc<dyn ExecutionPlan>, &Arc<dyn ExecutionPlan>),
+        context: Arc<TaskContext>,
+        name: &'static str,
+    ) -> Result<(Self, Self)> {
+        futures::try_join!(Self::collect(first, Arc::clone(&context), name), Self::collect(second, context, name))
+    }
+
     /// Number of rows.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()

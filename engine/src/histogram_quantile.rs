@@ -25,7 +25,7 @@ use crate::collected::{CollectedRows, computed_batches, row_batches};
 use crate::context::QueryContext;
 use crate::error::Result;
 use crate::go_float::{go_float, go_float_2, go_label_float};
-use crate::kernel::ScalarArg;
+use crate::kernel::{ScalarArg, warn_invalid_quantile};
 use crate::label_ops::{drop_name, set_label};
 use crate::operator::{operator_plumbing, plan_properties};
 use crate::scalar::{ScalarInput, input_and_scalars, resolve_all, with_scalars};
@@ -193,10 +193,7 @@ fn columns(function: &HistogramFunction, args: &[ScalarArg], grid: Grid, query: 
         for value in &values {
             if !(0.0..=1.0).contains(value) {
                 let position = query.position(span.start);
-                query.annotations.warn(format!(
-                    "PromQL warning: quantile value should be between 0 and 1, got {} ({position})",
-                    go_float(*value)
-                ));
+                warn_invalid_quantile(&query.annotations, *value, &position);
             }
         }
         if matches!(function, HistogramFunction::Quantile(_)) {

@@ -97,10 +97,7 @@ impl ExecutionPlan for InfoExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let compute = metrics.elapsed_compute().clone();
         let rows = async move {
-            let (base, info) = futures::try_join!(
-                CollectedRows::collect(&base, Arc::clone(&context), "InfoExec"),
-                CollectedRows::collect(&info, context, "InfoExec")
-            )?;
+            let (base, info) = CollectedRows::collect_both((&base, &info), context, "InfoExec").await?;
             let _timer = compute.timer();
             let enriched = Enriched::try_new(base, &info, &selector, steps)?;
             Ok(row_batches(steps, enriched.len(), move |row, builder| enriched.write(row, builder)))

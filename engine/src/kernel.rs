@@ -50,6 +50,7 @@ use crate::error::{Error, Result};
 use crate::vector::Row;
 
 pub(crate) use extended::extended_samples;
+pub(crate) use quantile::{quantile_of_sorted, warn_invalid_quantile};
 pub(crate) use smoothed_select::SmoothedSelect;
 pub(crate) use window::for_each_last;
 

@@ -17,8 +17,7 @@ use datafusion::physical_plan::{
 use crate::collected::{CollectedRows, computed_batches, row_batches};
 use crate::context::QueryContext;
 use crate::error::Result;
-use crate::go_float::go_float;
-use crate::kernel::ScalarArg;
+use crate::kernel::{ScalarArg, quantile_of_sorted, warn_invalid_quantile};
 use crate::operator::{operator_plumbing, plan_properties};
 use crate::topk::{ParamAggregate, extremes, groups_of};
 use crate::vector::{VectorBuilder, vector_schema};
@@ -109,10 +108,7 @@ impl Groups {
         let position = query.position(aggregate.param_span.start);
         for (wrong, value) in [(min.is_nan(), f64::NAN), (max > 1.0, max), (min < 0.0, min)] {
             if wrong && rows.len() > 0 {
-                query.annotations.warn(format!(
-                    "PromQL warning: quantile value should be between 0 and 1, got {} ({position})",
-                    go_float(value)
-                ));
+                warn_invalid_quantile(&query.annotations, value, &position);
             }
         }
         if (0..rows.len()).any(|row| !rows.row(row).histograms.is_empty()) {
@@ -137,29 +133,9 @@ impl Groups {
 }
 
 /// The `q`-quantile of `values`, which are not empty, weighted between the two nearest; NaN counts as least.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rank lies between 0 and the number of values"
-)]
 fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if q.is_nan() {
-        return f64::NAN;
-    }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
     values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
-    let last = values.len() - 1;
-    let rank = q * last as f64;
-    let lower = (rank.floor() as usize).min(last);
-    let upper = (lower + 1).min(last);
-    let weight = rank - rank.floor();
-    values[lower] * (1.0 - weight) + values[upper] * weight
+    quantile_of_sorted(q, values)
 }
 
 #[cfg(test)]

@@ -90,10 +90,7 @@ impl ExecutionPlan for SetExec {
         let (steps, signature) = (self.steps, LabelSubset::from(&self.matching));
         if self.op == BinaryOp::Or {
             let rows = async move {
-                let (lhs, rhs) = futures::try_join!(
-                    CollectedRows::collect(&lhs, Arc::clone(&context), "SetExec"),
-                    CollectedRows::collect(&rhs, context, "SetExec")
-                )?;
+                let (lhs, rhs) = CollectedRows::collect_both((&lhs, &rhs), context, "SetExec").await?;
                 let union = Union::try_new(lhs, rhs, signature, steps)?;
                 let items = union.lhs.len() + union.rhs.len();
                 Ok(row_batches(steps, items, move |item, builder| {

@@ -197,6 +197,10 @@ fn arguments_out_of_range() {
     assert_eq!(error.to_string(), "invalid trend factor. Expected: 0 < tf < 1, got: 0.000000");
     assert_eq!(evaluate(Function::QuantileOverTime, &[1.5]).unwrap(), Some(f64::INFINITY));
     assert!(evaluate(Function::QuantileOverTime, &[f64::NAN]).unwrap().is_some_and(f64::is_nan));
+    // as Go's %g has them
+    assert_eq!(evaluate(Function::QuantileOverTime, &[1_234_567.0]).unwrap(), Some(f64::INFINITY));
+    assert_eq!(evaluate(Function::QuantileOverTime, &[-0.000_012]).unwrap(), Some(f64::NEG_INFINITY));
+    assert_eq!(evaluate(Function::QuantileOverTime, &[f64::INFINITY]).unwrap(), Some(f64::INFINITY));
     let warning = |q: &str| format!("PromQL warning: quantile value should be between 0 and 1, got {q} (1:6)");
-    assert_eq!(annotations.take().0, [warning("1.5"), warning("NaN")]);
+    assert_eq!(annotations.take().0, ["+Inf", "-1.2e-05", "1.234567e+06", "1.5", "NaN"].map(warning));
 }
