@@ -52,6 +52,7 @@ use tower_http::compression::CompressionLayer;
 
 pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, QueryGate, WAITING_MAX};
+pub use json::AnswerJson;
 pub use metrics::{BlockMetrics, HttpMetrics, register_process};
 pub use readiness::Readiness;
 

@@ -18,6 +18,8 @@ pub fn push_histogram(out: &mut Vec<u8>, histogram: &FloatHistogram) {
     out.extend_from_slice(br#","sum":"#);
     push_quoted_float(out, histogram.sum);
     let mut found = false;
+    // most buckets begin where the one before ends, whose text is copied: half of the digits need not be made again
+    let (mut last_upper, mut text) = (f64::NAN, 0..0);
     for bucket in histogram.iter_all().filter(|bucket| bucket.count != 0.0) {
         out.extend_from_slice(if found { b"," } else { br#","buckets":["# });
         found = true;
@@ -27,9 +29,15 @@ pub fn push_histogram(out: &mut Vec<u8>, histogram: &FloatHistogram) {
             (false, false) => b"[2,",
             (true, true) => b"[3,",
         });
-        push_quoted_float(out, bucket.lower);
+        if bucket.lower.to_bits() == last_upper.to_bits() {
+            out.extend_from_within(text);
+        } else {
+            push_quoted_float(out, bucket.lower);
+        }
         out.push(b',');
+        let start = out.len();
         push_quoted_float(out, bucket.upper);
+        (last_upper, text) = (bucket.upper, start..out.len());
         out.push(b',');
         push_quoted_float(out, bucket.count);
         out.push(b']');
