@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use engine::{Engine, EngineSettings, ProcessPool, QueryRequest, QueryTime};
+use engine::{Engine, EngineFeatures, EngineSettings, ProcessPool, QueryRequest, QueryTime};
 use object_store::local::LocalFileSystem;
 use promql::ParseOptions;
 use promql::tree::Grid;
@@ -44,6 +44,7 @@ fn engine(runtime: &Runtime) -> Engine {
         replica_labels: Vec::new(),
         default_subquery_step_ms: 60_000,
         parse: ParseOptions::default(),
+        features: EngineFeatures::default(),
         compute: None,
     };
     Engine::new(Arc::new(store) as Arc<dyn Store>, settings)

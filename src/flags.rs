@@ -174,7 +174,6 @@ pub struct QueryFlags {
 /// A part of PromQL that Prometheus may still change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "kebab-case")]
-#[expect(clippy::enum_variant_names, reason = "named as the features are")]
 pub enum Feature {
     /// Functions, `limitk` and `limit_ratio`.
     PromqlExperimentalFunctions,
@@ -184,6 +183,8 @@ pub enum Feature {
     PromqlExtendedRangeSelectors,
     /// `fill`, `fill_left` and `fill_right`.
     PromqlBinopFillModifiers,
+    /// `start_timestamp`, and start timestamps in functions of counters.
+    UseStartTimestamps,
 }
 
 /// How the log is written.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use compat::http::ApiSettings;
 use compat::objstore::{self, Bucket};
-use engine::{EngineSettings, ProcessPool};
+use engine::{EngineFeatures, EngineSettings, ProcessPool};
 use promql::ParseOptions;
 use storage::model::Timestamp;
 use tokio::runtime::Handle;
@@ -79,6 +79,7 @@ pub fn engine_settings(flags: &QueryFlags, compute: Handle) -> anyhow::Result<En
             flags.default_evaluation_interval,
         )?,
         parse: parse_options(&flags.features),
+        features: EngineFeatures { start_timestamps: flags.features.contains(&Feature::UseStartTimestamps) },
         compute: Some(compute),
     })
 }

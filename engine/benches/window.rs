@@ -83,6 +83,7 @@ fn rate() -> Arc<dyn ExecutionPlan> {
         function: WindowFunction::Range(Arc::from(kernel)),
         name: "rate",
         counter: true,
+        start_times: false,
         args: Vec::new(),
         labels: LabelOutput { drop_name: true, projection: Projection::All },
         span: Span::default(),

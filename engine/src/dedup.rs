@@ -73,6 +73,7 @@ impl<'a> Side<'a> {
             None if self.raise == 0.0 => out.push_float(t, self.samples.floats[self.next]),
             None => out.push_float(t, self.samples.floats[self.next] + self.raise),
         }
+        out.set_start_time(self.samples.start_time(self.next));
     }
 }
 

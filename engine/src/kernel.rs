@@ -34,6 +34,7 @@ mod quantile;
 mod regression;
 mod smoothed_select;
 mod smoothing;
+mod start_time;
 mod sum;
 mod two_stack;
 mod variance;
@@ -65,6 +66,10 @@ pub struct Series<'a> {
     pub histogram_t: &'a [Timestamp],
     /// The histogram samples.
     pub histograms: &'a [Arc<FloatHistogram>],
+    /// Start timestamps of the float samples, as many as these, 0 for none; empty where the function minds none.
+    pub float_starts: &'a [Timestamp],
+    /// Likewise, of the histogram samples.
+    pub histogram_starts: &'a [Timestamp],
 }
 
 /// Where the windows lie.
@@ -266,8 +271,8 @@ fn plain_kernel(function: Function) -> Option<Box<dyn RangeKernel>> {
     use minmax::{Extreme, Output};
 
     Some(match function {
-        Function::Rate => Box::new(EitherKind(counter::ExtrapolatedRate::<true, true>)),
-        Function::Increase => Box::new(EitherKind(counter::ExtrapolatedRate::<true, false>)),
+        Function::Rate => Box::new(start_time::CounterRate::<true>),
+        Function::Increase => Box::new(start_time::CounterRate::<false>),
         Function::Delta => Box::new(EitherKind(counter::ExtrapolatedRate::<false, false>)),
         Function::Irate => Box::new(instant_rate::InstantRate { counter: true }),
         Function::Idelta => Box::new(instant_rate::InstantRate { counter: false }),

@@ -62,7 +62,7 @@ pub use memory::{PoolBudget, ProcessPool, QueryPool};
 pub use merge_series::MergeSeriesExec;
 pub use one_row::{AbsentExec, ScalarExec, absent_labels};
 pub use quantile::QuantileExec;
-pub use query::{Engine, EngineSettings};
+pub use query::{Engine, EngineFeatures, EngineSettings};
 pub use scalar::ScalarInput;
 pub use series_scan::SeriesScanExec;
 pub use set::SetExec;

@@ -39,6 +39,8 @@ pub enum ElementFunction {
     Negate,
     /// The time of the step in seconds, where there is a sample.
     StepTime(Grid),
+    /// No value at all: `start_timestamp()` of anything but a selector.
+    Nothing,
 }
 
 impl ElementFunction {
@@ -77,6 +79,7 @@ impl ElementFunction {
                     out.set_histogram(*step as usize, negated);
                 }
             }
+            Self::Nothing => {}
             Self::StepTime(grid) => {
                 for step in input.present_steps() {
                     out.set(step, seconds(grid.at(step)));

@@ -28,6 +28,7 @@ use storage::store::{SeriesPart, SeriesRequest, Store};
 use crate::concat::ConcatExec;
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
+use crate::query::EngineFeatures;
 use crate::scalar::ScalarInput;
 
 pub(crate) use info::resolve_info;
@@ -41,6 +42,8 @@ pub(crate) struct PlannerSettings {
     pub(crate) request: SeriesRequest,
     /// How many partitions a selector is cut into at the most.
     pub(crate) partitions: usize,
+    /// Which experiments are on.
+    pub(crate) features: EngineFeatures,
     /// Shared by all operators.
     pub(crate) context: QueryContext,
 }

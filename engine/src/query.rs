@@ -57,8 +57,18 @@ pub struct EngineSettings {
     pub default_subquery_step_ms: i64,
     /// Which syntax is on: `--enable-feature`.
     pub parse: ParseOptions,
+    /// What else is on of Prometheus's experiments.
+    pub features: EngineFeatures,
     /// Where plans run; none is where [`Engine::query`] is called.
     pub compute: Option<Handle>,
+}
+
+/// Experiments of Prometheus that change what a query means, each off unless chosen: `--enable-feature`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EngineFeatures {
+    /// `rate`, `irate`, `increase` and `resets` mind start timestamps, and `start_timestamp` has them
+    /// (`use-start-timestamps`).
+    pub start_timestamps: bool,
 }
 
 /// Answers PromQL over one store.
@@ -252,8 +262,12 @@ impl Run {
             lookback_ms: self.request.lookback_ms.unwrap_or(settings.lookback_ms),
             text: self.request.text.as_str().into(),
         };
-        let planner_settings =
-            PlannerSettings { request, partitions: settings.partitions.max(1), context: context_of_query };
+        let planner_settings = PlannerSettings {
+            request,
+            partitions: settings.partitions.max(1),
+            features: settings.features,
+            context: context_of_query,
+        };
         let planner = Planner::try_new(&self.engine.store, &prepared.root, prepared.grid, planner_settings).await?;
         Ok((planner, context))
     }

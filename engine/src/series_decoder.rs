@@ -132,12 +132,7 @@ fn decode_replicas(
 }
 
 fn append(target: &mut SampleBuffer, source: &SampleBuffer, range: std::ops::Range<usize>) {
-    for index in range {
-        match source.histogram(index) {
-            Some(histogram) => target.push_shared_histogram(source.timestamps[index], histogram),
-            None => target.push_float(source.timestamps[index], source.floats[index]),
-        }
-    }
+    range.for_each(|index| target.push_from(source, index));
 }
 
 /// All samples of both in time order; at one instant `first` counts.

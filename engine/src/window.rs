@@ -49,6 +49,8 @@ pub enum WindowFunction {
     Select,
     /// The time of the last sample in seconds: `timestamp()` of a selector.
     Timestamp,
+    /// The start timestamp of the last sample in seconds: `start_timestamp()` of a selector.
+    StartTime,
     /// Of a float the time in seconds, of a histogram the histogram: what [`InfoExec`](crate::InfoExec) looks at.
     SampleTimes,
     /// A range function.
@@ -66,6 +68,8 @@ pub struct WindowSpec {
     pub name: &'static str,
     /// Whether a change of replica must not look like a counter reset. A subquery has no replicas.
     pub counter: bool,
+    /// Whether the function minds start timestamps.
+    pub start_times: bool,
     /// Its scalar arguments.
     pub args: Vec<ScalarInput>,
     /// The labels of the result.

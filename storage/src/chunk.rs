@@ -2,10 +2,10 @@
 //!
 //! A chunk here is its encoding byte and its payload; length and checksum around them belong to the segment file.
 //! [`decode`] reads every encoding of Prometheus 3.14 and Thanos into a [`SampleBuffer`]; the encoders write the
-//! three that both understand. Layouts are drawn in storage/docs/format/chunks.md.
+//! three that both understand, and those with start timestamps where a sample has one. Layouts are drawn in storage/docs/format/chunks.md.
 //!
 //! All decoders promise: any bytes give samples or an error, never a panic; time and memory are bounded by the
-//! payload's size; start timestamps (encodings 4 to 6) are checked to be there and dropped.
+//! payload's size.
 
 mod aggr;
 mod bits;
@@ -16,6 +16,7 @@ mod histogram_encoder;
 mod histogram_header;
 mod layout;
 mod series;
+mod start_time;
 mod xor;
 mod xor2;
 
@@ -26,6 +27,7 @@ pub use histogram::{HistogramEncoder, decode_integer};
 pub use histogram_header::counter_reset_header;
 pub use series::{EncodedChunk, SAMPLES_PER_CHUNK, encode_series};
 pub use xor::XorEncoder;
+pub use xor2::Xor2Encoder;
 
 use crate::model::{SampleBuffer, TimeInterval};
 
@@ -132,7 +134,7 @@ pub fn sample_count(encoding: u8, data: &[u8]) -> Result<usize, ChunkError> {
     let [high, low] = *data.first_chunk::<2>().ok_or_else(ChunkError::truncated)?;
     let count = usize::from(u16::from_be_bytes([high, low]));
     Ok(match encoding {
-        Encoding::HistogramSt | Encoding::FloatHistogramSt => count & histogram_header::ST_COUNT_MASK,
+        Encoding::HistogramSt | Encoding::FloatHistogramSt => count & usize::from(histogram_header::ST_COUNT_MAX),
         _ => count,
     })
 }

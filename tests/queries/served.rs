@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use compat::http::{Api, ApiSettings, BuildInfo, Readiness};
-use engine::{Engine, EngineSettings, ProcessPool};
+use engine::{Engine, EngineFeatures, EngineSettings, ProcessPool};
 use http::Request;
 use http_body_util::BodyExt;
 use object_store::local::LocalFileSystem;
@@ -103,6 +103,7 @@ fn engine_settings(partitions: usize) -> EngineSettings {
         replica_labels: Vec::new(),
         default_subquery_step_ms: 60_000,
         parse: parse_options(),
+        features: EngineFeatures::default(),
         compute: None,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use engine::{EngineSettings, ProcessPool};
+use engine::{EngineFeatures, EngineSettings, ProcessPool};
 use http::{Request, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -38,6 +38,7 @@ fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Api {
         replica_labels: vec!["replica".to_owned()],
         default_subquery_step_ms: 60_000,
         parse,
+        features: EngineFeatures::default(),
         compute: None,
     };
     change(&mut store, &mut engine_settings);

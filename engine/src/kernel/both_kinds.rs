@@ -2,6 +2,7 @@
 
 use storage::model::Timestamp;
 
+use super::start_time::Started;
 use super::window::for_each_window;
 use super::{Series, WindowCursor, Windows};
 use crate::vector::Row;
@@ -80,6 +81,15 @@ impl Found {
         match self {
             Found::Float(i) => series.float_t[i],
             Found::Histogram(i) => series.histogram_t[i],
+        }
+    }
+
+    /// Its time and start timestamp.
+    #[inline]
+    pub fn started(self, series: &Series<'_>) -> Started {
+        match self {
+            Found::Float(i) => Started::of(series.float_t, series.float_starts, i),
+            Found::Histogram(i) => Started::of(series.histogram_t, series.histogram_starts, i),
         }
     }
 

@@ -4,9 +4,12 @@
 //! histogram is a change and a reset. Where the selector is `anchored`, the last sample at or before the window's start
 //! counts as held, and a window of nothing but that one has no answer.
 
+use std::sync::Arc;
+
 use storage::model::{FloatHistogram, Timestamp};
 
 use super::positions::Positions;
+use super::start_time::Started;
 use super::window::{Boundary, for_each_window};
 use super::{KernelContext, RangeKernel, Series};
 use crate::error::Result;
@@ -39,26 +42,35 @@ fn count_pairs(
     float: impl Fn(f64, f64) -> bool,
     histogram: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
 ) {
-    if series.histograms.is_empty() {
+    if series.histograms.is_empty() && series.float_starts.is_empty() {
         let pairs = Positions::of_pairs(series.floats, |before, value| float(*before, *value));
         return write_counts(series.float_t, context, pairs, anchored, row);
     }
     let (times, samples) = merged(series);
-    let pairs = Positions::of_pairs(&samples, |before, sample| match (before, sample) {
-        (Sample::Float(before), Sample::Float(value)) => float(*before, *value),
-        (Sample::Histogram(before), Sample::Histogram(value)) => histogram(before, value),
+    // without start timestamps, which `changes` is not given, no sample started anew
+    let pairs = Positions::of_pairs(&samples, |(started_before, before), (started, sample)| match (before, sample) {
+        (Sample::Float(before), Sample::Float(value)) => {
+            float(*before, *value) | started.is_reset_after(*started_before)
+        }
+        (Sample::Histogram(before), Sample::Histogram(value)) => {
+            started.is_reset_after(*started_before) || histogram(before, value)
+        }
         _ => true,
     });
     write_counts(&times, context, pairs, anchored, row);
 }
 
 /// All samples in time.
-fn merged<'a>(series: &Series<'a>) -> (Vec<Timestamp>, Vec<Sample<'a>>) {
-    let floats = series.float_t.iter().zip(series.floats).map(|(t, value)| (*t, Sample::Float(*value)));
-    let histograms = series.histogram_t.iter().zip(series.histograms).map(|(t, h)| (*t, Sample::Histogram(h)));
-    let mut all: Vec<(Timestamp, Sample<'a>)> = floats.chain(histograms).collect();
-    all.sort_by_key(|(t, _)| *t);
-    all.into_iter().unzip()
+fn merged<'a>(series: &Series<'a>) -> (Vec<Timestamp>, Vec<(Started, Sample<'a>)>) {
+    let float = |(i, value)| (Started::of(series.float_t, series.float_starts, i), Sample::Float(value));
+    let floats = series.floats.iter().copied().enumerate().map(float);
+    let histogram = |(i, h): (usize, &'a Arc<FloatHistogram>)| {
+        (Started::of(series.histogram_t, series.histogram_starts, i), Sample::Histogram(h))
+    };
+    let histograms = series.histograms.iter().enumerate().map(histogram);
+    let mut all: Vec<(Started, Sample<'a>)> = floats.chain(histograms).collect();
+    all.sort_by_key(|(sample, _)| sample.t);
+    (all.iter().map(|(sample, _)| sample.t).collect(), all)
 }
 
 fn write_counts(

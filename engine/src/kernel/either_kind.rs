@@ -7,7 +7,7 @@ use storage::model::{FloatHistogram, Timestamp};
 use super::floats_only::FloatKernel;
 use super::note::{Note, Notes};
 use super::window::{Window, for_each_window};
-use super::{KernelContext, RangeKernel, Series, WindowCursor};
+use super::{KernelContext, RangeKernel, Series, WindowCursor, Windows};
 use crate::error::Result;
 use crate::vector::Row;
 
@@ -20,6 +20,8 @@ pub(super) struct HistogramWindow<'a> {
     pub times: &'a [Timestamp],
     /// Its samples.
     pub histograms: &'a [Arc<FloatHistogram>],
+    /// Their start timestamps, or nothing.
+    pub starts: &'a [Timestamp],
 }
 
 /// The histogram side of a function.
@@ -36,6 +38,29 @@ pub(super) trait HistogramKernel {
     fn note_floats(&self, _context: &KernelContext<'_>, _notes: &mut Notes) {}
 }
 
+/// Whether windows also hold samples of the other kind.
+pub(super) struct OtherKind<'a> {
+    times: &'a [Timestamp],
+    cursor: WindowCursor,
+}
+
+impl<'a> OtherKind<'a> {
+    /// `times` are the other kind's.
+    pub fn new(times: &'a [Timestamp]) -> Self {
+        Self { times, cursor: WindowCursor::default() }
+    }
+
+    /// Asked of steps in order.
+    #[inline]
+    pub fn in_window(&mut self, windows: &Windows, step: usize) -> bool {
+        if self.times.is_empty() {
+            return false;
+        }
+        self.cursor.advance(self.times, windows.read_start(step), windows.read_end(step));
+        self.cursor.lo < self.cursor.hi
+    }
+}
+
 /// Makes a kernel of both kinds a [`RangeKernel`].
 #[derive(Debug)]
 pub(super) struct EitherKind<K>(pub K);
@@ -50,10 +75,9 @@ impl<K: FloatKernel + HistogramKernel> RangeKernel for EitherKind<K> {
                 row.set(step, value);
             })?;
         } else {
-            let mut cursor = WindowCursor::default();
+            let mut histograms = OtherKind::new(series.histogram_t);
             self.0.floats(series.float_t, series.floats, context, |step, value| {
-                cursor.advance(series.histogram_t, context.windows.start(step), context.windows.end(step));
-                if cursor.lo == cursor.hi {
+                if !histograms.in_window(&context.windows, step) {
                     any_float = true;
                     row.set(step, value);
                 }
@@ -69,11 +93,11 @@ impl<K: FloatKernel + HistogramKernel> RangeKernel for EitherKind<K> {
 }
 
 impl<K: HistogramKernel> EitherKind<K> {
-    fn histograms(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>, notes: &mut Notes) {
-        let mut floats = WindowCursor::default();
+    /// Writes the steps whose windows hold histograms only.
+    pub fn histograms(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>, notes: &mut Notes) {
+        let mut floats = OtherKind::new(series.float_t);
         for_each_window(series.histogram_t, &context.windows, |window| {
-            floats.advance(series.float_t, window.start, window.end);
-            if floats.lo < floats.hi {
+            if floats.in_window(&context.windows, window.step) {
                 notes.add(Note::MixedWindow);
                 return;
             }
@@ -81,6 +105,7 @@ impl<K: HistogramKernel> EitherKind<K> {
                 window,
                 times: &series.histogram_t[window.lo..window.hi],
                 histograms: &series.histograms[window.lo..window.hi],
+                starts: series.histogram_starts.get(window.lo..window.hi).unwrap_or_default(),
             };
             if let Some(histogram) = self.0.histograms(&samples, context, notes) {
                 row.set_histogram(window.step, histogram);

@@ -16,12 +16,13 @@
 use storage::model::{SampleBuffer, Timestamp};
 
 use super::counter::{duration_seconds, note_name};
+use super::either_kind::OtherKind;
 use super::extended_histogram::HistogramGrowth;
 use super::interpolate;
 use super::note::{Note, Notes};
 use super::positions::Positions;
 use super::window::{Boundary, Window, for_each_window};
-use super::{KernelContext, RangeKernel, Series, WindowCursor, Windows};
+use super::{KernelContext, RangeKernel, Series, Windows};
 use crate::error::Result;
 use crate::vector::Row;
 
@@ -119,9 +120,9 @@ impl ExtendedRate {
             Positions::default()
         };
         let mut extents = Extents::new(self.smoothed);
-        let mut mixed = Mixed::new(series.histogram_t);
+        let mut others = OtherKind::new(series.histogram_t);
         for_each_window(times, &context.windows, |window| {
-            if mixed.also_in(&context.windows, window.step) {
+            if others.in_window(&context.windows, window.step) {
                 notes.add(Note::MixedWindow);
                 return;
             }
@@ -156,27 +157,6 @@ fn lost(values: &[f64], extent: &Extent, [left, right]: [f64; 2], resets: &mut P
     if right < before { lost + before } else { lost }
 }
 
-/// Whether windows also hold samples of the other kind.
-struct Mixed<'a> {
-    others: &'a [Timestamp],
-    cursor: WindowCursor,
-}
-
-impl<'a> Mixed<'a> {
-    fn new(others: &'a [Timestamp]) -> Self {
-        Self { others, cursor: WindowCursor::default() }
-    }
-
-    #[inline]
-    fn also_in(&mut self, windows: &Windows, step: usize) -> bool {
-        if self.others.is_empty() {
-            return false;
-        }
-        self.cursor.advance(self.others, windows.read_start(step), windows.read_end(step));
-        self.cursor.lo < self.cursor.hi
-    }
-}
-
 impl RangeKernel for ExtendedRate {
     fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()> {
         let mut notes = Notes::default();
@@ -191,9 +171,9 @@ impl RangeKernel for ExtendedRate {
         }
         if !series.histogram_t.is_empty() {
             let mut growth = HistogramGrowth::new(series, self);
-            let mut mixed = Mixed::new(series.float_t);
+            let mut others = OtherKind::new(series.float_t);
             for_each_window(series.histogram_t, &context.windows, |window| {
-                if !mixed.also_in(&context.windows, window.step)
+                if !others.in_window(&context.windows, window.step)
                     && let Some(mut histogram) = growth.of(&window, &mut notes)
                 {
                     if self.per_second {

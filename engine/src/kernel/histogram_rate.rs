@@ -1,13 +1,13 @@
 //! `rate`, `increase` and `delta` of native histograms.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use storage::model::{Combined, CounterResetHint, FloatHistogram, HistogramError};
 
 use super::counter::{Extent, extrapolation};
 use super::either_kind::HistogramWindow;
 use super::note::{Note, Notes};
+use super::start_time::{Started, extrapolation_from_start};
 
 /// The growth inside a window, extrapolated to its borders and divided by `divisor`. `counter` minds resets.
 pub(super) fn extrapolated_rate(
@@ -19,16 +19,33 @@ pub(super) fn extrapolated_rate(
     let (Some(first_t), Some(last_t)) = (samples.times.first(), samples.times.last()) else {
         return None;
     };
-    let mut growth = growth(samples.histograms, counter, notes)?;
     let extent = Extent { first_t: *first_t, last_t: *last_t, samples: samples.times.len() };
-    let zero = (counter && growth.count > 0.0).then(|| (samples.histograms[0].count, growth.count));
-    let factor = extrapolation(&samples.window, extent, zero);
+    let first = Started::of(samples.times, samples.starts, 0);
+    let (mut growth, factor) = if counter && first.begins_in(&samples.window) {
+        let growth = match samples.histograms {
+            [only] => (**only).clone(),
+            several => {
+                let mut growth = growth(samples, counter, notes)?;
+                combine(&growth.add(&several[0]), Note::ReconciledAddition, notes)?;
+                growth
+            }
+        };
+        (growth, extrapolation_from_start(&samples.window, extent, first.start))
+    } else {
+        let growth = growth(samples, counter, notes)?;
+        let zero = (counter && growth.count > 0.0).then(|| (samples.histograms[0].count, growth.count));
+        let factor = extrapolation(&samples.window, extent, zero);
+        (growth, factor)
+    };
     growth.mul(divisor.map_or(factor, |divisor| factor / divisor));
     Some(growth)
 }
 
 /// The last histogram minus the first, plus what resets lost; none with fewer than two, or of incompatible ones.
-fn growth(histograms: &[Arc<FloatHistogram>], counter: bool, notes: &mut Notes) -> Option<FloatHistogram> {
+fn growth(samples: &HistogramWindow<'_>, counter: bool, notes: &mut Notes) -> Option<FloatHistogram> {
+    let histograms = samples.histograms;
+    let started = |i| Started::of(samples.times, samples.starts, i);
+    let started_anew = |i| !samples.starts.is_empty() && started(i).is_reset_after(started(i - 1));
     // where incompatible histograms turn up only later, nothing else is told of the window
     let mut found = Notes::default();
     let [first, .., last] = histograms else {
@@ -40,7 +57,7 @@ fn growth(histograms: &[Arc<FloatHistogram>], counter: bool, notes: &mut Notes) 
         found.add(Note::NotCounter);
     }
     // what a reset leaves behind counts from zero, whatever its layout was
-    let start: Cow<'_, FloatHistogram> = if counter && second.detect_reset(first) {
+    let start: Cow<'_, FloatHistogram> = if counter && (started_anew(1) || second.detect_reset(first)) {
         Cow::Owned(FloatHistogram {
             schema: second.schema,
             custom_values: second.custom_values.clone(),
@@ -72,8 +89,11 @@ fn growth(histograms: &[Arc<FloatHistogram>], counter: bool, notes: &mut Notes) 
     combine(&growth.sub(&start), Note::ReconciledSubtraction, notes)?;
     if counter {
         let mut previous: &FloatHistogram = &start;
-        for current in &histograms[1..] {
-            if current.detect_reset(previous) {
+        for (i, current) in histograms.iter().enumerate().skip(1) {
+            if !samples.starts.is_empty() && started(i).overlaps(started(i - 1)) {
+                found.add(Note::StartsOverlap);
+            }
+            if started_anew(i) || current.detect_reset(previous) {
                 combine(&growth.add(previous), Note::ReconciledAddition, notes)?;
             }
             previous = current;
@@ -99,11 +119,12 @@ pub(super) fn combine(outcome: &Result<Combined, HistogramError>, reconciled: No
     Some(())
 }
 
-/// `irate` (`counter`) or `idelta` of the last two histograms of a window.
+/// `irate` (`counter`) or `idelta` of the last two histograms of a window. `started_anew`: there is a reset between them in any case.
 pub(super) fn instant_rate(
     [before, last]: [&FloatHistogram; 2],
     elapsed_seconds: f64,
     counter: bool,
+    started_anew: bool,
     notes: &mut Notes,
 ) -> Option<FloatHistogram> {
     let gauges = [before, last].map(|h| h.counter_reset_hint == CounterResetHint::Gauge);
@@ -114,7 +135,7 @@ pub(super) fn instant_rate(
         notes.add(Note::NotGauge);
     }
     let mut growth = last.clone();
-    if !counter || !last.detect_reset(before) {
+    if !counter || !(started_anew || last.detect_reset(before)) {
         combine(&growth.sub(before), Note::ReconciledSubtraction, notes)?;
     }
     growth.counter_reset_hint = CounterResetHint::Gauge;

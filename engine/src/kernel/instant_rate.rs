@@ -16,11 +16,11 @@ pub(super) struct InstantRate {
 
 impl InstantRate {
     #[inline]
-    fn floats(&self, [before, last]: [f64; 2], elapsed_ms: i64) -> f64 {
+    fn floats(&self, [before, last]: [f64; 2], elapsed_ms: i64, started_anew: bool) -> f64 {
         if !self.counter {
             return last - before;
         }
-        let growth = if last < before { last } else { last - before };
+        let growth = if started_anew || last < before { last } else { last - before };
         growth / (elapsed_ms as f64 / 1000.0)
     }
 }
@@ -36,14 +36,16 @@ impl RangeKernel for InstantRate {
             if elapsed_ms == 0 {
                 return;
             }
+            let started_anew = self.counter && last.started(series).is_reset_after(before.started(series));
             match (before, last) {
                 (Found::Float(before), Found::Float(last)) => {
-                    row.set(window.step, self.floats([series.floats[before], series.floats[last]], elapsed_ms));
+                    let pair = [series.floats[before], series.floats[last]];
+                    row.set(window.step, self.floats(pair, elapsed_ms, started_anew));
                 }
                 (Found::Histogram(before), Found::Histogram(last)) => {
                     let pair = [&*series.histograms[before], &*series.histograms[last]];
                     let elapsed = elapsed_ms as f64 / 1000.0;
-                    if let Some(growth) = instant_rate(pair, elapsed, self.counter, &mut notes) {
+                    if let Some(growth) = instant_rate(pair, elapsed, self.counter, started_anew, &mut notes) {
                         row.set_histogram(window.step, growth);
                     }
                 }

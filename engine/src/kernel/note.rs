@@ -27,6 +27,8 @@ pub(super) enum Note {
     ReconciledAggregation,
     /// sum or avg over time met both hints: counter reset, and no counter reset.
     ResetCollision,
+    /// A sample counts since before the one before it, but not since when that one counts.
+    StartsOverlap,
 }
 
 /// The distinct notes of one series.
@@ -99,6 +101,12 @@ impl Notes {
                     "PromQL info: mismatched custom buckets were reconciled during {operation} ({position})"
                 ));
             }
+        }
+        if self.has(Note::StartsOverlap) {
+            annotations.warn(format!(
+                "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric \
+                 {metric_name} ({position})"
+            ));
         }
         if self.has(Note::ResetCollision) {
             annotations

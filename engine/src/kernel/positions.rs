@@ -17,7 +17,8 @@ impl Default for Positions {
 }
 
 impl Positions {
-    fn new(at: Vec<usize>) -> Self {
+    /// Of ascending indices.
+    pub fn new(at: Vec<usize>) -> Self {
         let next = at.first().copied().unwrap_or(usize::MAX);
         Self { at, lo: 0, hi: 0, next }
     }

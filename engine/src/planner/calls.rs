@@ -33,7 +33,8 @@ impl Planner {
             // a scalar is a vector of one row without labels already
             Function::Vector => self.node(arg(0)?, grid),
             Function::MinOf | Function::MaxOf => self.smaller_or_larger(call, grid),
-            Function::Timestamp => self.timestamp(arg(0)?, grid),
+            Function::Timestamp => self.timestamp(arg(0)?, WindowFunction::Timestamp, grid),
+            Function::StartTimestamp => self.timestamp(arg(0)?, WindowFunction::StartTime, grid),
             Function::Absent => Ok(operators::absent(self.single(arg(0)?, grid)?, &absent_matchers(arg(0)?), grid)),
             Function::AbsentOverTime => {
                 let present = self.range_function(call, grid)?;
@@ -73,6 +74,7 @@ impl Planner {
             function: WindowFunction::Range(Arc::from(kernel)),
             name: call.function.name(),
             counter: reads_counter(call.function),
+            start_times: self.settings.features.start_timestamps && reads_counter(call.function),
             args,
             labels: LabelOutput { drop_name: !keeps_name, projection: projection.clone() },
             // annotations name the first argument, which is φ for quantile_over_time
@@ -99,23 +101,26 @@ impl Planner {
         Ok(self.unique_labels(plan, drops_name && may_differ_in_name(range), EqualLabels::Refuse, grid))
     }
 
-    /// `timestamp()`: of a selector the times of its samples, of anything else the times of the steps.
-    fn timestamp(&self, arg: &Node, grid: Grid) -> Result<Plan> {
+    /// `timestamp()`: of a selector the times of its samples, of anything else the times of the steps. `start_timestamp()`: of a
+    /// selector the start timestamps, where they are on, and nothing else.
+    fn timestamp(&self, arg: &Node, wanted: WindowFunction, grid: Grid) -> Result<Plan> {
+        let starts = matches!(wanted, WindowFunction::StartTime);
         match arg {
-            Node::Vector(selector) => {
-                let plan = self.select(selector, WindowFunction::Timestamp, "timestamp", true, grid)?;
+            Node::Vector(selector) if !starts || self.settings.features.start_timestamps => {
+                let name = if starts { "start_timestamp" } else { "timestamp" };
+                let plan = self.select(selector, wanted, name, true, grid)?;
                 Ok(self.unique_labels(plan, may_differ_in_name(arg), EqualLabels::Join, grid))
             }
             Node::StepInvariant(inner) if matches!(**inner, Node::Vector(_)) => {
                 if grid.steps() == 1 {
-                    return self.timestamp(inner, grid);
+                    return self.timestamp(inner, wanted, grid);
                 }
                 let first = super::selectors::first_step(grid);
-                operators::repeat(self.timestamp(inner, first)?, grid)
+                operators::repeat(self.timestamp(inner, wanted, first)?, grid)
             }
             arg => {
-                let plan: Plan =
-                    Arc::new(MapExec::new(self.node(arg, grid)?, ElementFunction::StepTime(grid), Vec::new()));
+                let function = if starts { ElementFunction::Nothing } else { ElementFunction::StepTime(grid) };
+                let plan: Plan = Arc::new(MapExec::new(self.node(arg, grid)?, function, Vec::new()));
                 Ok(self.unique_labels(plan, may_differ_in_name(arg), EqualLabels::Join, grid))
             }
         }

@@ -203,6 +203,7 @@ impl Planner {
             function,
             name,
             counter: false,
+            start_times: false,
             args: Vec::new(),
             labels: LabelOutput { drop_name, projection: selector.projection.clone() },
             span: selector.span,

@@ -101,6 +101,7 @@ fn settings() -> EngineSettings {
         replica_labels: vec![],
         default_subquery_step_ms: 60_000,
         parse: ParseOptions::default(),
+        features: EngineFeatures::default(),
         compute: None,
     }
 }

@@ -40,6 +40,7 @@ impl Evaluator {
         match &self.spec.function {
             WindowFunction::Select => select(samples, &self.spec.windows, &mut row),
             WindowFunction::Timestamp => timestamps(samples, &self.spec.windows, &mut row),
+            WindowFunction::StartTime => start_times(samples, &self.spec.windows, &mut row),
             WindowFunction::SampleTimes => float_times(samples, &self.spec.windows, &mut row),
             WindowFunction::Range(kernel) => {
                 let kernel = Arc::clone(kernel);
@@ -58,7 +59,7 @@ impl Evaluator {
         samples: &SampleBuffer,
         row: &mut Row<'_>,
     ) -> Result<()> {
-        let series = self.split.split(samples);
+        let series = self.split.split(samples, self.spec.start_times);
         let name = label_key::get(key, METRIC_NAME).map(label_key::Escaped::text).unwrap_or_default();
         let context = KernelContext {
             windows: self.spec.windows,
@@ -86,6 +87,11 @@ fn select(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
 /// The time of the last sample of each window in seconds, unless it is a staleness marker.
 fn timestamps(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
     last_of_each(samples, windows, |step, index| row.set(step, seconds(samples.timestamps[index])));
+}
+
+/// The start timestamp of the last sample of each window in seconds, 0 where it has none.
+fn start_times(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
+    last_of_each(samples, windows, |step, index| row.set(step, seconds(samples.start_time(index))));
 }
 
 /// As [`timestamps`] for floats, as [`select`] for histograms.
@@ -118,26 +124,34 @@ pub(super) struct SplitSamples {
     floats: Vec<f64>,
     histogram_t: Vec<Timestamp>,
     histograms: Vec<Arc<FloatHistogram>>,
+    float_starts: Vec<Timestamp>,
+    histogram_starts: Vec<Timestamp>,
 }
 
 impl SplitSamples {
-    fn split<'a>(&'a mut self, samples: &'a SampleBuffer) -> Series<'a> {
+    /// `start_times`: start timestamps are wanted.
+    fn split<'a>(&'a mut self, samples: &'a SampleBuffer, start_times: bool) -> Series<'a> {
         let stale = samples.floats.iter().any(|&value| is_stale_nan(value));
-        if !stale && samples.histograms.is_empty() {
+        let started = start_times && !samples.start_times.is_empty();
+        if !stale && !started && samples.histograms.is_empty() {
             return Series { float_t: &samples.timestamps, floats: &samples.floats, ..Series::default() };
         }
         self.float_t.clear();
         self.floats.clear();
         self.histogram_t.clear();
         self.histograms.clear();
+        self.float_starts.clear();
+        self.histogram_starts.clear();
         let mut histograms = samples.histograms.iter().peekable();
         for (index, (&t, &value)) in samples.timestamps.iter().zip(&samples.floats).enumerate() {
             if let Some((_, histogram)) = histograms.next_if(|(i, _)| *i as usize == index) {
                 self.histogram_t.push(t);
                 self.histograms.push(Arc::clone(histogram));
+                self.histogram_starts.extend(started.then(|| samples.start_time(index)));
             } else if !is_stale_nan(value) {
                 self.float_t.push(t);
                 self.floats.push(value);
+                self.float_starts.extend(started.then(|| samples.start_time(index)));
             }
         }
         Series {
@@ -145,6 +159,8 @@ impl SplitSamples {
             floats: &self.floats,
             histogram_t: &self.histogram_t,
             histograms: &self.histograms,
+            float_starts: &self.float_starts,
+            histogram_starts: &self.histogram_starts,
         }
     }
 }

@@ -27,7 +27,16 @@ fn series(text: &str) -> Vec<RecordBatch> {
 
 fn spec(windows: Windows, function: WindowFunction) -> WindowSpec {
     let (name, labels) = ("select", LabelOutput::default());
-    WindowSpec { windows, function, name, counter: false, args: vec![], labels, span: Span::default() }
+    WindowSpec {
+        windows,
+        function,
+        name,
+        counter: false,
+        start_times: false,
+        args: vec![],
+        labels,
+        span: Span::default(),
+    }
 }
 
 /// Windows of `range_ms` at minutes 0, 1, 2, …
@@ -123,6 +132,24 @@ fn replicas_are_joined() {
     testing::check(plan(WindowFunction::Select, 60_000), "m 1 2 _ _ 104");
     let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets, Border::Plain).unwrap()));
     testing::check(plan(resets, 300_000), "m 0 0 0 0 0");
+}
+
+#[test]
+fn start_timestamps_count_only_where_they_are_wanted() {
+    let mut once = samples("0:1");
+    once.push_float(60_000, 2.0);
+    once.set_start_time(30_000);
+    // another replica takes over, with its own start timestamps
+    let mut other = samples("0:1 60:1 120:1 180:3 240:4");
+    other.set_start_time(200_000);
+    let both = [chunks(&once, 2, 1), chunks(&other, 2, 2)].concat();
+    let batch = series_batch(&[(testing::labels("m").into_key(), both)]);
+    for (start_times, expected) in [(false, "m 0 0 0 0 0"), (true, "m 0 1 1 1 2")] {
+        let source = Arc::new(series_source(vec![batch.clone()], End::Done));
+        let resets = WindowFunction::Range(Arc::from(range_kernel(Function::Resets, Border::Plain).unwrap()));
+        let spec = WindowSpec { start_times, counter: true, ..spec(windows(5, 300_000), resets) };
+        testing::check(Arc::new(WindowExec::new(source, spec, testing::context())), expected);
+    }
 }
 
 #[test]

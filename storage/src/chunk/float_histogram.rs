@@ -33,6 +33,7 @@ pub(super) fn decode(
         } else {
             out.push_histogram(t, samples.histogram());
         }
+        out.set_start_time(samples.start);
     }
     Ok(())
 }
@@ -66,6 +67,8 @@ struct Samples<'a> {
     reduction: Option<Reduction>,
     t: Timestamp,
     step: i64,
+    /// The last sample's start timestamp.
+    start: Timestamp,
     count: XorFloat,
     zero_count: XorFloat,
     sum: XorFloat,
@@ -91,6 +94,7 @@ impl<'a> Samples<'a> {
             layout,
             t: 0,
             step: 0,
+            start: 0,
             count: XorFloat::default(),
             zero_count: XorFloat::default(),
             sum: XorFloat::default(),
@@ -104,7 +108,7 @@ impl<'a> Samples<'a> {
         if self.read == self.header.samples {
             return Ok(None);
         }
-        let reader = &mut self.reader;
+        let (reader, before) = (&mut self.reader, self.t);
         if self.read == 0 {
             self.t = reader.read_varbit_int()?;
             for field in [&mut self.count, &mut self.zero_count, &mut self.sum] {
@@ -129,7 +133,7 @@ impl<'a> Samples<'a> {
                 }
             }
         }
-        self.header.start_timestamps.skip(&mut self.reader, self.read)?;
+        self.start = self.header.start_times.read(&mut self.reader, self.read, self.t, before)?;
         self.read += 1;
         Ok(Some(self.t))
     }

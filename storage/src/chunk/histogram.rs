@@ -36,6 +36,7 @@ pub(super) fn decode(
         } else {
             out.push_histogram(t, samples.float_histogram());
         }
+        out.set_start_time(samples.start);
     }
     Ok(())
 }
@@ -102,6 +103,8 @@ struct Samples<'a> {
     /// Where the layout is finer than queries work with.
     reduction: Option<Reduction>,
     t: Stepping,
+    /// The last sample's start timestamp.
+    start: Timestamp,
     count: Stepping,
     zero_count: Stepping,
     sum: f64,
@@ -127,6 +130,7 @@ impl<'a> Samples<'a> {
             reduction: layout.reduction(),
             layout,
             t: Stepping::default(),
+            start: 0,
             count: Stepping::default(),
             zero_count: Stepping::default(),
             sum: 0.0,
@@ -141,7 +145,7 @@ impl<'a> Samples<'a> {
         if self.read == self.header.samples {
             return Ok(None);
         }
-        let reader = &mut self.reader;
+        let (reader, before) = (&mut self.reader, self.t.value);
         if self.read == 0 {
             self.t = Stepping::starting_at(reader.read_varbit_int()?);
             self.count = Stepping::starting_at(reader.read_varbit_uint()?.cast_signed());
@@ -151,7 +155,6 @@ impl<'a> Samples<'a> {
                 *bucket = Stepping::starting_at(reader.read_varbit_int()?);
             }
         } else {
-            let before = self.t.value;
             self.t.read(reader)?;
             if self.t.value < before {
                 return Err(ChunkError::unsorted());
@@ -165,7 +168,7 @@ impl<'a> Samples<'a> {
                 }
             }
         }
-        self.header.start_timestamps.skip(&mut self.reader, self.read)?;
+        self.start = self.header.start_times.read(&mut self.reader, self.read, self.t.value, before)?;
         self.read += 1;
         Ok(Some(self.t.value))
     }

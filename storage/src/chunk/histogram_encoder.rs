@@ -8,7 +8,8 @@ use std::fmt::Debug;
 use super::ChunkError;
 use super::bits::BitWriter;
 use super::fit::{Fit, Populations, PushOutcome};
-use super::histogram_header::{HEADER_BYTES, bits_of_hint};
+use super::histogram_header::{HEADER_BYTES, ST_COUNT_MAX, bits_of_hint};
+use super::start_time::StartTimeWriter;
 use crate::model::{CounterResetHint, Timestamp};
 
 /// The samples of one chunk on their way into bits.
@@ -44,6 +45,10 @@ pub struct Encoder<S: SampleWriter> {
     samples: u16,
     /// What the first sample's header will say unless the sample itself knows better.
     header: CounterResetHint,
+    /// Set where the chunk has start timestamps.
+    starts: Option<StartTimeWriter>,
+    /// Time of the last sample.
+    t: Timestamp,
     last: Option<Last<S>>,
 }
 
@@ -70,14 +75,21 @@ impl<S: SampleWriter> Encoder<S> {
     /// An empty chunk whose header says `header` of a reset before it.
     #[must_use]
     pub fn with_header(header: CounterResetHint) -> Self {
-        Self { writer: BitWriter::after(&[0; HEADER_BYTES]), samples: 0, header, last: None }
+        Self { writer: BitWriter::after(&[0; HEADER_BYTES]), samples: 0, header, starts: None, t: 0, last: None }
+    }
+
+    /// The same empty chunk, in the encoding that has start timestamps.
+    #[must_use]
+    pub fn with_start_times(self) -> Self {
+        Self { starts: Some(StartTimeWriter::default()), ..self }
     }
 
     /// An empty chunk that will begin with `next` and follow this one: its header says whether there was a reset.
     #[must_use]
     pub fn successor(&self, next: &S::Histogram) -> Self {
         let header = self.last.as_ref().map_or(self.header, |last| last.populations.fit(&S::populations(next)).1);
-        Self::with_header(header)
+        let next = Self::with_header(header);
+        if self.starts.is_some() { next.with_start_times() } else { next }
     }
 
     /// Samples so far.
@@ -100,18 +112,31 @@ impl<S: SampleWriter> Encoder<S> {
 
     /// Appends a sample that is not older than the one before, unless it needs a [successor](Self::successor): after a
     /// counter reset, another schema, zero threshold or custom bounds, with a bucket that the chunk lacks, after a
-    /// staleness marker, between gauges and counters, and after 65 535 samples.
+    /// staleness marker, between gauges and counters, and after 65 535 samples (16 383 with start timestamps).
     ///
     /// # Errors
     /// [`ChunkError`] where the histogram's spans and buckets contradict each other.
     pub fn push(&mut self, t: Timestamp, histogram: &S::Histogram) -> Result<PushOutcome, ChunkError> {
+        self.push_started(t, histogram, 0)
+    }
+
+    /// As [`push`](Self::push), with a start timestamp, which is dropped where the encoding has none.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_started(
+        &mut self,
+        t: Timestamp,
+        histogram: &S::Histogram,
+        start: Timestamp,
+    ) -> Result<PushOutcome, ChunkError> {
         let mut next = S::populations(histogram);
         next.layout.check_buckets(next.positive.len(), next.negative.len())?;
         if let Some(last) = &mut self.last {
             let Fit::Join { positive, negative } = last.populations.fit(&next).0 else {
                 return Ok(PushOutcome::NewChunk);
             };
-            if self.samples == u16::MAX {
+            if self.samples == if self.starts.is_some() { ST_COUNT_MAX } else { u16::MAX } {
                 return Ok(PushOutcome::NewChunk);
             }
             (next.positive, next.negative) = (positive, negative);
@@ -127,6 +152,10 @@ impl<S: SampleWriter> Encoder<S> {
             let samples = S::first(&mut self.writer, t, &next);
             self.last = Some(Last { populations: next, samples });
         }
+        if let Some(starts) = &mut self.starts {
+            starts.write(&mut self.writer, self.samples, t, self.t, start);
+        }
+        self.t = t;
         self.samples += 1;
         Ok(PushOutcome::Appended)
     }
@@ -135,7 +164,12 @@ impl<S: SampleWriter> Encoder<S> {
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         let [high, low] = self.samples.to_be_bytes();
-        self.writer.patch(0, &[high, low, bits_of_hint(self.header)]);
+        let hint = bits_of_hint(self.header);
+        let header = match &self.starts {
+            Some(starts) => [high | hint, low, starts.header()],
+            None => [high, low, hint],
+        };
+        self.writer.patch(0, &header);
         self.writer.into_bytes()
     }
 }

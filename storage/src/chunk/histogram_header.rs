@@ -1,46 +1,18 @@
-//! The three header bytes of histogram chunks, and start timestamps.
+//! The three header bytes of histogram chunks.
 //!
 //! Encodings 2 and 3 have a u16 sample count and a byte whose two high bits say what is known of a counter reset
 //! before the chunk. Encodings 5 and 6 put those two bits on top of a 14-bit count, and use the third byte for start
 //! timestamps. Encoding 4 has the plain count and the same third byte.
 
-use super::bits::BitReader;
+use super::start_time::StartTimeReader;
 use super::{ChunkError, Encoding};
 use crate::model::CounterResetHint;
 
 /// Bytes before the bits of a histogram chunk.
 pub(super) const HEADER_BYTES: usize = 3;
 
-/// The bits of the sample count where the counter-reset header shares its bytes.
-pub(super) const ST_COUNT_MASK: usize = 0x3fff;
-
-/// Where start timestamps lie in a chunk. They are of no use to us, but have to be stepped over.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct StartTimestamps {
-    /// The first sample has one.
-    first: bool,
-    /// From this sample on every one has one; 0 for none.
-    from: usize,
-}
-
-impl StartTimestamps {
-    /// Reads the header byte.
-    pub fn from_byte(byte: u8) -> Self {
-        Self { first: byte & 0x80 != 0, from: usize::from(byte & 0x7f) }
-    }
-
-    /// Steps over the start timestamp after sample `index`, if there is one.
-    pub fn skip(self, reader: &mut BitReader<'_>, index: usize) -> Result<(), ChunkError> {
-        if index == 0 {
-            if self.first {
-                reader.read_varint()?;
-            }
-        } else if self.from > 0 && index >= self.from {
-            reader.read_varbit_int()?;
-        }
-        Ok(())
-    }
-}
+/// The most samples where the counter-reset header shares the count's bytes; also the bits of that count.
+pub(super) const ST_COUNT_MAX: u16 = 0x3fff;
 
 /// A histogram chunk's header.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +22,7 @@ pub(super) struct HistogramHeader {
     /// What is known of a reset before the chunk.
     pub reset: CounterResetHint,
     /// Always none in encodings 2 and 3.
-    pub start_timestamps: StartTimestamps,
+    pub start_times: StartTimeReader,
 }
 
 impl HistogramHeader {
@@ -60,11 +32,11 @@ impl HistogramHeader {
         let count = usize::from(u16::from_be_bytes([high, low]));
         let header = match encoding {
             Encoding::HistogramSt | Encoding::FloatHistogramSt => Self {
-                samples: count & ST_COUNT_MASK,
+                samples: count & usize::from(ST_COUNT_MAX),
                 reset: hint_of_bits(high),
-                start_timestamps: StartTimestamps::from_byte(third),
+                start_times: StartTimeReader::from_byte(third),
             },
-            _ => Self { samples: count, reset: hint_of_bits(third), start_timestamps: StartTimestamps::default() },
+            _ => Self { samples: count, reset: hint_of_bits(third), start_times: StartTimeReader::default() },
         };
         // The smallest sample takes four bits: time, count, zero count and sum unchanged.
         if header.samples > bits.len().saturating_mul(2) {

@@ -1,7 +1,7 @@
 //! A whole series to chunks.
 
 use super::fit::PushOutcome;
-use super::{ChunkError, Encoding, FloatHistogramEncoder, XorEncoder};
+use super::{ChunkError, Encoding, FloatHistogramEncoder, Xor2Encoder, XorEncoder};
 use crate::model::{CounterResetHint, FloatHistogram, SampleBuffer, Timestamp, is_stale_nan};
 
 /// Samples in a chunk that is cut for its size, as Prometheus does it.
@@ -22,7 +22,8 @@ pub struct EncodedChunk {
     pub samples: usize,
 }
 
-/// Packs all samples, in XOR and float histogram chunks of at most `samples_per_chunk` samples (0 counts as 1).
+/// Packs all samples, in XOR and float histogram chunks of at most `samples_per_chunk` samples (0 counts as 1); where a sample of
+/// the series has a start timestamp, in XOR2 chunks and those of float histograms with start timestamps.
 ///
 /// Chunks are also cut between floats and histograms, and where a histogram does not fit the open chunk
 /// (`push` of [`FloatHistogramEncoder`]). A staleness marker goes with the sample before it.
@@ -31,12 +32,13 @@ pub struct EncodedChunk {
 /// [`ChunkError`] where a histogram's spans and buckets contradict each other.
 pub fn encode_series(samples: &SampleBuffer, samples_per_chunk: usize) -> Result<Vec<EncodedChunk>, ChunkError> {
     let limit = samples_per_chunk.clamp(1, usize::from(u16::MAX));
-    let mut chunks = Chunks { done: Vec::new(), open: None, limit };
+    let started = !samples.start_times.is_empty();
+    let mut chunks = Chunks { done: Vec::new(), open: None, limit, started };
     let mut histograms = samples.histograms.iter().peekable();
     for (i, (t, value)) in samples.timestamps.iter().zip(&samples.floats).enumerate() {
         match histograms.next_if(|(index, _)| *index as usize == i) {
-            Some((_, histogram)) => chunks.push_histogram(*t, histogram)?,
-            None => chunks.push_float(*t, *value)?,
+            Some((_, histogram)) => chunks.push_histogram(*t, histogram, samples.start_time(i))?,
+            None => chunks.push_float(*t, *value, samples.start_time(i))?,
         }
     }
     chunks.cut();
@@ -48,6 +50,8 @@ struct Chunks {
     done: Vec<EncodedChunk>,
     open: Option<Open>,
     limit: usize,
+    /// Whether the chunks have start timestamps.
+    started: bool,
 }
 
 /// The chunk being filled, and the times of its first and last sample.
@@ -59,6 +63,7 @@ struct Open {
 
 enum Encoder {
     Floats(XorEncoder),
+    StartedFloats(Xor2Encoder),
     Histograms(Box<FloatHistogramEncoder>),
 }
 
@@ -66,47 +71,58 @@ impl Encoder {
     fn len(&self) -> usize {
         match self {
             Self::Floats(encoder) => encoder.len(),
+            Self::StartedFloats(encoder) => encoder.len(),
             Self::Histograms(encoder) => encoder.len(),
         }
     }
 }
 
 impl Chunks {
-    fn push_float(&mut self, t: Timestamp, value: f64) -> Result<(), ChunkError> {
-        match &mut self.open {
-            Some(Open { encoder: Encoder::Histograms(encoder), .. }) if is_stale_nan(value) => {
-                let counter_reset_hint =
-                    if encoder.is_gauge() { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
-                return self
-                    .push_histogram(t, &FloatHistogram { counter_reset_hint, sum: value, ..Default::default() });
-            }
-            Some(open @ Open { encoder: Encoder::Floats(_), .. }) if open.encoder.len() < self.limit => {
-                open.maxt = t;
-                if let Encoder::Floats(encoder) = &mut open.encoder {
-                    encoder.push(t, value);
-                }
-            }
-            _ => {
-                self.cut();
-                let mut encoder = XorEncoder::new();
-                encoder.push(t, value);
-                self.open = Some(Open { mint: t, maxt: t, encoder: Encoder::Floats(encoder) });
-            }
+    fn push_float(&mut self, t: Timestamp, value: f64, start: Timestamp) -> Result<(), ChunkError> {
+        if let Some(Open { encoder: Encoder::Histograms(encoder), .. }) = &self.open
+            && is_stale_nan(value)
+        {
+            let counter_reset_hint =
+                if encoder.is_gauge() { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+            let marker = FloatHistogram { counter_reset_hint, sum: value, ..Default::default() };
+            return self.push_histogram(t, &marker, start);
         }
+        let fits = |open: &mut Open| open.encoder.len() < self.limit && !matches!(open.encoder, Encoder::Histograms(_));
+        let mut open = match self.open.take_if(fits) {
+            Some(open) => open,
+            None => {
+                self.cut();
+                let encoder = match self.started {
+                    true => Encoder::StartedFloats(Xor2Encoder::new()),
+                    false => Encoder::Floats(XorEncoder::new()),
+                };
+                Open { mint: t, maxt: t, encoder }
+            }
+        };
+        open.maxt = t;
+        match &mut open.encoder {
+            Encoder::Floats(encoder) => encoder.push(t, value),
+            Encoder::StartedFloats(encoder) => encoder.push(t, value, start),
+            Encoder::Histograms(_) => {}
+        }
+        self.open = Some(open);
         Ok(())
     }
 
-    fn push_histogram(&mut self, t: Timestamp, histogram: &FloatHistogram) -> Result<(), ChunkError> {
+    fn push_histogram(&mut self, t: Timestamp, histogram: &FloatHistogram, start: Timestamp) -> Result<(), ChunkError> {
         let mut next = FloatHistogramEncoder::new();
+        if self.started {
+            next = next.with_start_times();
+        }
         if let Some(Open { maxt, encoder: Encoder::Histograms(encoder), .. }) = &mut self.open {
-            if encoder.len() < self.limit && encoder.push(t, histogram)? == PushOutcome::Appended {
+            if encoder.len() < self.limit && encoder.push_started(t, histogram, start)? == PushOutcome::Appended {
                 *maxt = t;
                 return Ok(());
             }
             next = encoder.successor(histogram);
         }
         self.cut();
-        let outcome = next.push(t, histogram)?;
+        let outcome = next.push_started(t, histogram, start)?;
         debug_assert_eq!(outcome, PushOutcome::Appended, "an empty chunk takes any histogram");
         self.open = Some(Open { mint: t, maxt: t, encoder: Encoder::Histograms(Box::new(next)) });
         Ok(())
@@ -118,6 +134,8 @@ impl Chunks {
             let samples = encoder.len();
             let (encoding, data) = match encoder {
                 Encoder::Floats(encoder) => (Encoding::Xor, encoder.finish()),
+                Encoder::StartedFloats(encoder) => (Encoding::Xor2, encoder.finish()),
+                Encoder::Histograms(encoder) if self.started => (Encoding::FloatHistogramSt, encoder.finish()),
                 Encoder::Histograms(encoder) => (Encoding::FloatHistogram, encoder.finish()),
             };
             self.done.push(EncodedChunk { mint, maxt, encoding, data, samples });
@@ -193,6 +211,21 @@ mod tests {
             ]
         );
         assert_eq!(chunks(&samples, 2).len(), 6);
+    }
+
+    #[test]
+    fn start_timestamps_choose_the_encoding() {
+        let mut samples = SampleBuffer::new();
+        samples.push_float(1, 1.0);
+        samples.push_float(2, 2.0);
+        samples.set_start_time(1);
+        samples.push_histogram(3, histogram(1.0));
+        samples.push_float(4, stale_nan());
+        samples.set_start_time(3);
+        samples.push_float(5, 1.0);
+        samples.set_start_time(4);
+        let expected = [(Encoding::Xor2, 1, 2, 2), (Encoding::FloatHistogramSt, 3, 4, 2), (Encoding::Xor2, 5, 5, 1)];
+        assert_eq!(chunks(&samples, 120), expected);
     }
 
     #[test]

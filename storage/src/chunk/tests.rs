@@ -24,13 +24,7 @@ pub(super) fn check_interval(encoding: u8, data: &[u8], interval: TimeInterval) 
     let mut filtered = SampleBuffer::new();
     filtered.push_float(7, 7.0);
     let all = decoded(encoding, data).unwrap();
-    for (i, (t, value)) in all.timestamps.iter().zip(&all.floats).enumerate() {
-        match all.histogram(i) {
-            _ if !interval.contains(*t) => {}
-            Some(histogram) => filtered.push_shared_histogram(*t, histogram),
-            None => filtered.push_float(*t, *value),
-        }
-    }
+    (0..all.len()).filter(|i| interval.contains(all.timestamps[*i])).for_each(|i| filtered.push_from(&all, i));
     assert_eq!(format!("{part:?}"), format!("{filtered:?}"), "{interval:?}");
 }
 

@@ -113,17 +113,23 @@ impl XorWriter {
         if xor == 0 {
             return writer.write_bit(false);
         }
+        self.write_changed(writer, xor, [(0b10, 2), (0b11, 2)]);
+    }
+
+    /// Writes the significant bits of `xor`, which is not zero, behind one of two prefixes (bits and their number): of those
+    /// that fit the window last said, and of those that come with a new one.
+    pub(super) fn write_changed(&mut self, writer: &mut BitWriter, xor: u64, [old, new]: [(u64, u32); 2]) {
         // Five bits hold at most 31.
         let (leading, trailing) = (xor.leading_zeros().min(31), xor.trailing_zeros());
         if let Some(window) = self.window
             && leading >= window.leading
             && trailing >= window.trailing()
         {
-            writer.write_bits(0b10, 2);
+            writer.write_bits(old.0, old.1);
             return writer.write_bits(xor >> window.trailing(), window.width);
         }
         let width = 64 - leading - trailing;
-        writer.write_bits(0b11, 2);
+        writer.write_bits(new.0, new.1);
         writer.write_bits(u64::from(leading), 5);
         writer.write_bits(u64::from(width), 6);
         writer.write_bits(xor >> trailing, width);

@@ -12,11 +12,15 @@
 //! | 11110 | 64 bits | likewise |
 //! | 11111 | none | stale |
 //!
-//! Time changes are two's complement here. Only reading is implemented: nothing that we write needs this code.
+//! Time changes are two's complement here. We write this code only where a sample has a start timestamp, which the others cannot hold.
+
+mod encoder;
+
+pub use encoder::Xor2Encoder;
 
 use super::ChunkError;
 use super::bits::BitReader;
-use super::histogram_header::StartTimestamps;
+use super::start_time::StartTimeReader;
 use super::xor::XorWindow;
 use crate::model::{SampleBuffer, TimeInterval, Timestamp, is_stale_nan, stale_nan};
 
@@ -31,14 +35,14 @@ pub(super) fn decode(data: &[u8], interval: TimeInterval, out: &mut SampleBuffer
     if count > bits.len().saturating_mul(8) {
         return Err(ChunkError::too_many_samples(count, data.len()));
     }
-    let start_timestamps = StartTimestamps::from_byte(third);
+    let mut starts = StartTimeReader::from_byte(third);
     let mut samples =
         Samples { reader: BitReader::new(bits), t: 0, step: 0, baseline: 0.0, window: XorWindow::default() };
     for index in 0..count {
         let before = samples.t;
         let value = samples.next(index)?;
-        start_timestamps.skip(&mut samples.reader, index)?;
         let t = samples.t;
+        let start = starts.read(&mut samples.reader, index, t, before)?;
         if index > 0 && t < before {
             return Err(ChunkError::unsorted());
         }
@@ -47,6 +51,7 @@ pub(super) fn decode(data: &[u8], interval: TimeInterval, out: &mut SampleBuffer
         }
         if t >= interval.mint {
             out.push_float(t, value);
+            out.set_start_time(start);
         }
     }
     Ok(())

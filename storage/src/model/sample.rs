@@ -31,6 +31,9 @@ pub struct SampleBuffer {
     pub timestamps: Vec<Timestamp>,
     /// The value, or a histogram's sum.
     pub floats: Vec<f64>,
+    /// Start timestamps in milliseconds, under the sample's index; 0, or nothing where this is shorter than the others, is
+    /// none. Empty where no sample has one.
+    pub start_times: Vec<Timestamp>,
     /// Histogram samples as (index into the other two, histogram), ascending by index.
     pub histograms: Vec<(u32, Arc<FloatHistogram>)>,
 }
@@ -58,6 +61,7 @@ impl SampleBuffer {
     pub fn clear(&mut self) {
         self.timestamps.clear();
         self.floats.clear();
+        self.start_times.clear();
         self.histograms.clear();
     }
 
@@ -65,6 +69,7 @@ impl SampleBuffer {
     pub fn truncate(&mut self, len: usize) {
         self.timestamps.truncate(len);
         self.floats.truncate(len);
+        self.start_times.truncate(len);
         while self.histograms.pop_if(|(index, _)| *index as usize >= len).is_some() {}
     }
 
@@ -87,6 +92,33 @@ impl SampleBuffer {
         self.push_float(t, histogram.sum);
     }
 
+    /// Says since when the last sample counts; 0 is unknown.
+    #[inline]
+    pub fn set_start_time(&mut self, start: Timestamp) {
+        if start != 0
+            && let Some(last) = self.len().checked_sub(1)
+        {
+            self.start_times.resize(last, 0);
+            self.start_times.push(start);
+        }
+    }
+
+    /// The start timestamp of sample `index`; 0 where it has none.
+    #[inline]
+    #[must_use]
+    pub fn start_time(&self, index: usize) -> Timestamp {
+        self.start_times.get(index).copied().unwrap_or(0)
+    }
+
+    /// Appends sample `index` of `other`.
+    pub fn push_from(&mut self, other: &Self, index: usize) {
+        match other.histogram(index) {
+            Some(histogram) => self.push_shared_histogram(other.timestamps[index], histogram),
+            None => self.push_float(other.timestamps[index], other.floats[index]),
+        }
+        self.set_start_time(other.start_time(index));
+    }
+
     /// The histogram of sample `index`, if it is one.
     #[must_use]
     pub fn histogram(&self, index: usize) -> Option<&Arc<FloatHistogram>> {
@@ -98,6 +130,6 @@ impl SampleBuffer {
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
         let histograms: usize = self.histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum();
-        self.timestamps.capacity() * 8 + self.floats.capacity() * 8 + histograms
+        self.timestamps.capacity() * 8 + self.floats.capacity() * 8 + self.start_times.capacity() * 8 + histograms
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Engine, EngineSettings, ProcessPool};
+use engine::{Engine, EngineFeatures, EngineSettings, ProcessPool};
 use promql::ParseOptions;
 use storage::block::{BlockMeta, BlockWriter, BlockWriterSettings, ChunkPayload};
 use storage::chunk::{SAMPLES_PER_CHUNK, encode_series};
@@ -23,16 +23,21 @@ const MEMORY_BYTES: usize = 1 << 30;
 
 /// All series loaded since the last `clear`.
 #[derive(Default)]
-pub struct Loaded(BTreeMap<Labels, BTreeMap<Timestamp, Point>>);
+pub struct Loaded(BTreeMap<Labels, Samples>);
+
+/// What a series has at each time, and its start timestamp then, 0 for none.
+type Samples = BTreeMap<Timestamp, (Point, Timestamp)>;
 
 impl Loaded {
     /// Adds series; a sample that is already there stays.
     pub fn add(&mut self, load: Load) {
-        let mut added: BTreeMap<Labels, BTreeMap<Timestamp, Point>> = BTreeMap::new();
-        for (labels, points) in load.series {
+        let mut added: BTreeMap<Labels, Samples> = BTreeMap::new();
+        for series in load.series {
             let times = (0..).map(|i| load.step_ms * i);
-            let samples = times.zip(points).filter(|(_, point)| !matches!(point, Point::Gap));
-            added.insert(labels, samples.collect());
+            let starts = series.starts.into_iter().chain(std::iter::repeat(None));
+            let samples = times.zip(series.points).zip(starts).filter(|((_, point), _)| !matches!(point, Point::Gap));
+            let sample = |((t, point), start): ((i64, Point), Option<i64>)| (t, (point, start.map_or(0, |s| t + s)));
+            added.insert(series.labels, samples.map(sample).collect());
         }
         if load.with_nhcb {
             let native = with_custom_buckets(&added);
@@ -60,6 +65,7 @@ impl Loaded {
             replica_labels: Vec::new(),
             default_subquery_step_ms: 60_000,
             parse: ParseOptions::experimental(),
+            features: EngineFeatures { start_timestamps: true },
             compute: None,
         };
         Engine::new(Arc::new(store), settings)
@@ -74,12 +80,13 @@ impl Loaded {
         let mut writer = BlockWriter::create(folder, meta, BlockWriterSettings::default()).unwrap();
         for (labels, samples) in self.0.iter().filter(|(_, samples)| !samples.is_empty()) {
             let mut buffer = SampleBuffer::new();
-            for (t, point) in samples {
+            for (t, (point, start)) in samples {
                 match point {
                     Point::Float(value) => buffer.push_float(*t, *value),
                     Point::Histogram { histogram, .. } => buffer.push_histogram(*t, FloatHistogram::clone(histogram)),
                     Point::Gap => {}
                 }
+                buffer.set_start_time(*start);
             }
             let chunks = encode_series(&buffer, SAMPLES_PER_CHUNK).unwrap();
             writer.push(labels, chunks.iter().map(ChunkPayload::from)).unwrap();
@@ -98,9 +105,7 @@ struct Classic {
 }
 
 /// The classic histograms among `series` as native ones with custom buckets.
-fn with_custom_buckets(
-    series: &BTreeMap<Labels, BTreeMap<Timestamp, Point>>,
-) -> BTreeMap<Labels, BTreeMap<Timestamp, Point>> {
+fn with_custom_buckets(series: &BTreeMap<Labels, Samples>) -> BTreeMap<Labels, Samples> {
     let mut classic: BTreeMap<(Labels, Timestamp), Classic> = BTreeMap::new();
     for (labels, samples) in series {
         let name = labels.get(METRIC_NAME).unwrap_or_default();
@@ -111,7 +116,7 @@ fn with_custom_buckets(
             continue;
         }
         let base = labels.with(METRIC_NAME, base).without(&["le"]);
-        for (t, point) in samples {
+        for (t, (point, _)) in samples {
             let Point::Float(value) = point else { continue };
             let of_time = classic.entry((base.clone(), *t)).or_default();
             match (part, bound) {
@@ -122,10 +127,10 @@ fn with_custom_buckets(
             }
         }
     }
-    let mut native: BTreeMap<Labels, BTreeMap<Timestamp, Point>> = BTreeMap::new();
+    let mut native: BTreeMap<Labels, Samples> = BTreeMap::new();
     for ((labels, t), of_time) in classic {
         let histogram = Arc::new(of_time.native());
-        native.entry(labels).or_default().insert(t, Point::Histogram { histogram, hint_given: false });
+        native.entry(labels).or_default().insert(t, (Point::Histogram { histogram, hint_given: false }, 0));
     }
     native
 }

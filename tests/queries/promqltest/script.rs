@@ -24,8 +24,21 @@ pub struct Load {
     /// Milliseconds between points; the first is at 0.
     pub step_ms: i64,
     /// The series.
-    pub series: Vec<(Labels, Vec<Point>)>,
+    pub series: Vec<LoadedSeries>,
 }
+
+/// One series of a load.
+pub struct LoadedSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// What it has at each step.
+    pub points: Vec<Point>,
+    /// Of each point; empty where none has one.
+    pub starts: Vec<StartOffset>,
+}
+
+/// How far from a point's time its start timestamp lies in milliseconds, if it has one.
+pub type StartOffset = Option<i64>;
 
 /// When a query is evaluated.
 #[derive(Clone, Copy)]
@@ -140,7 +153,8 @@ pub fn parse(text: &str) -> Result<Vec<Command>, String> {
     Ok(commands)
 }
 
-/// `load <step>` or `load_with_nhcb <step>`; start timestamps (`m@st …`) are passed over.
+/// `load <step>` or `load_with_nhcb <step>`; a line `m@st …` has the start timestamps of the series in the
+/// line below.
 fn parse_load(line: &str, body: &[&str]) -> Result<(Command, usize), String> {
     let (word, step) = line.split_once(char::is_whitespace).ok_or("load wants a step")?;
     let with_nhcb = match word {
@@ -148,12 +162,55 @@ fn parse_load(line: &str, body: &[&str]) -> Result<(Command, usize), String> {
         "load_with_nhcb" => true,
         _ => return Err(format!("no command {word:?}")),
     };
-    let start_timestamps = |line: &str| line.split_whitespace().next().is_some_and(|word| word.ends_with("@st"));
     let mut series = Vec::new();
-    for line in body.iter().filter(|line| !start_timestamps(line)) {
-        series.push(parse_series(line).map_err(|e| format!("{line}: {e}"))?);
+    let mut starts_above: Option<(Labels, Vec<StartOffset>)> = None;
+    for line in body {
+        let wrong = |e: String| format!("{line}: {e}");
+        if let Some(starts) = parse_starts(line).map_err(wrong)? {
+            starts_above = Some(starts);
+            continue;
+        }
+        let (labels, points) = parse_series(line).map_err(wrong)?;
+        let starts = match starts_above.take() {
+            Some((of, starts)) if of == labels && starts.len() == points.len() => starts,
+            Some(_) => return Err(wrong("the start timestamps above are of another series".to_owned())),
+            None => Vec::new(),
+        };
+        series.push(LoadedSeries { labels, points, starts });
     }
     Ok((Command::Load(Load { with_nhcb, step_ms: parse_duration(step.trim())?, series }), body.len()))
+}
+
+/// A line of start timestamps, if it is one: `m{a="b"}@st _ -30s -1m+1sx3`.
+fn parse_starts(line: &str) -> Result<Option<(Labels, Vec<StartOffset>)>, String> {
+    let Some((series, starts)) = line.split_once("@st ") else { return Ok(None) };
+    let mut offsets = Vec::new();
+    for item in starts.split_whitespace() {
+        let (value, repeat) = match item.rsplit_once('x') {
+            Some((value, count)) => (value, count.parse::<usize>().map_err(|e| format!("{item:?}: {e}"))?),
+            None => (item, 0),
+        };
+        if value == "_" {
+            offsets.extend(vec![None; repeat.max(1)]);
+            continue;
+        }
+        let sign = value.char_indices().skip(1).find(|&(_, c)| c == '+' || c == '-').map(|(at, _)| at);
+        let (offset, increment) = value.split_at(sign.unwrap_or(value.len()));
+        let (mut offset, increment) =
+            (parse_offset(offset)?, if sign.is_some() { parse_offset(increment)? } else { 0 });
+        for _ in 0..=repeat {
+            offsets.push(Some(offset));
+            offset += increment;
+        }
+    }
+    Ok(Some((parse_labels(series)?.0, offsets)))
+}
+
+/// A duration with a sign perhaps, in milliseconds.
+fn parse_offset(text: &str) -> Result<i64, String> {
+    let unsigned = text.trim_start_matches(['+', '-']);
+    let ms = if unsigned == "0" { 0 } else { parse_duration(unsigned)? };
+    Ok(if text.starts_with('-') { -ms } else { ms })
 }
 
 /// `eval instant at <time> <query>` or `eval range from <time> to <time> step <step> <query>`, and the lines below.

@@ -54,7 +54,13 @@ fn check(
     let (float_t, floats): (Vec<i64>, Vec<f64>) = floats.iter().map(|(t, v)| (t * MINUTE, *v)).unzip();
     let (histogram_t, histograms): (Vec<i64>, Vec<Arc<FloatHistogram>>) =
         histograms.iter().map(|(t, h)| (t * MINUTE, Arc::new(h.clone()))).unzip();
-    let series = Series { float_t: &float_t, floats: &floats, histogram_t: &histogram_t, histograms: &histograms };
+    let series = Series {
+        float_t: &float_t,
+        floats: &floats,
+        histogram_t: &histogram_t,
+        histograms: &histograms,
+        ..Series::default()
+    };
     let mut builder = VectorBuilder::new(1);
     let mut row = builder.start_row();
     range_kernel(function, Border::Plain).unwrap().evaluate(&series, &context, &mut row).unwrap();

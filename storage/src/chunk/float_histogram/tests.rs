@@ -100,11 +100,20 @@ fn a_reset_needs_a_new_chunk_that_says_so() {
 }
 
 #[test]
-fn start_timestamps_are_stepped_over() {
+fn start_timestamps_round_trip() {
     let plain = encode(&[(1, sample(1.0)), (2, sample(2.0))]);
     let mut st = plain.clone();
     st[..3].copy_from_slice(&[plain[2] | plain[0], plain[1], 0]);
     assert_eq!(decoded(6, &st), decoded(FLOAT_HISTOGRAM, &plain));
+
+    for starts in [[5, 5, 5, 5], [0, 0, 0, 7], [9, 0, 0, 1], [1, -2, i64::MAX, i64::MIN]] {
+        let mut encoder = FloatHistogramEncoder::new().with_start_times();
+        for (t, start) in (1..).zip(starts) {
+            assert_eq!(encoder.push_started(t, &sample(t as f64), start), Ok(PushOutcome::Appended));
+        }
+        let back = decoded(6, &encoder.finish()).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|i| back.start_time(i)), starts);
+    }
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn contradictory_histograms_are_refused() {
 }
 
 #[test]
-fn start_timestamps_are_stepped_over() {
+fn start_timestamps_lie_behind_samples() {
     // Without any, only the header differs.
     let plain = encode(&[(1, sample(1)), (2, sample(2)), (3, sample(3))]);
     let mut st = plain.clone();
@@ -218,9 +218,11 @@ fn start_timestamps_are_stepped_over() {
             writer.write_varbit_int(start);
         }
     }
-    let samples = integers(5, &writer.into_bytes());
+    let data = writer.into_bytes();
+    let samples = integers(5, &data);
     let times: Vec<_> = samples.iter().map(|(t, h)| (*t, h.count, h.counter_reset_hint)).collect();
     assert_eq!(times, [1000, 1010, 1020, 1030].map(|t| (t, 7, CounterResetHint::Gauge)));
+    assert_eq!(decoded(5, &data).unwrap().start_times, [1500, 1500, 1010 - 123, 1020 - (123 - 77)]);
 }
 
 #[test]

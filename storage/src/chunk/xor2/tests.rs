@@ -114,7 +114,37 @@ fn a_value_after_staleness_is_against_the_value_before_it() {
 }
 
 #[test]
-fn start_timestamps_are_stepped_over() {
+fn start_timestamps_are_prometheus_s() {
+    // the first lies 500 ms before its sample; from the third sample on the lag behind the sample before is 100, then 40 less
+    let samples = [(1000, 1.0, 500), (2000, 1.0, 0), (3000, 1.0, 100), (4000, 1.0, -40)];
+    let decoded = decoded(XOR2, &encode(&samples, 0x82, true)).unwrap();
+    assert_eq!(decoded.start_times, [500, 500, 1900, 2940]);
+    let mut encoder = Xor2Encoder::new();
+    for (sample, start) in samples.iter().zip(&decoded.start_times) {
+        encoder.push(sample.0, sample.1, *start);
+    }
+    assert_eq!(encoder.finish(), encode(&samples, 0x82, true));
+}
+
+#[test]
+fn start_timestamps_that_change_late() {
+    // the header can name no sample after the 127th, so from there on each has one
+    for change in [1, 2, 126, 127, 128, 150, 200] {
+        let mut samples = SampleBuffer::new();
+        for i in 0..200 {
+            samples.push_float(i * 10, 0.0);
+            samples.set_start_time(if i < change { 0 } else { i });
+        }
+        let mut encoder = Xor2Encoder::new();
+        (0..200).for_each(|i| encoder.push(samples.timestamps[i], 0.0, samples.start_time(i)));
+        let data = encoder.finish();
+        assert_eq!(i64::from(data[2]), change.min(127));
+        assert_eq!(decoded(XOR2, &data).unwrap(), samples);
+    }
+}
+
+#[test]
+fn samples_decode_wherever_start_timestamps_lie() {
     let samples: Vec<_> = (0..200).map(|i| (i * 15_000, i as f64, 77 * i)).collect();
     for header in [0, 0x80, 1, 0x81, 2, 0x85, 0x7f, 0xff] {
         check(&samples, header, true);
@@ -149,6 +179,13 @@ proptest! {
             (t, value, start)
         }).collect();
         check(&samples, header, reuse);
+        let mut encoder = Xor2Encoder::new();
+        samples.iter().for_each(|(t, value, start)| encoder.push(*t, *value, *start));
+        let again = decoded(XOR2, &encoder.finish()).unwrap();
+        let expected: Vec<_> = samples.iter().map(|(t, value, start)| (*t, value.to_bits(), *start)).collect();
+        let found: Vec<_> = value_bits(&again).into_iter().enumerate()
+            .map(|(i, (t, bits))| (t, bits, again.start_time(i))).collect();
+        prop_assert_eq!(found, expected);
         let middle = samples.get(samples.len() / 2).map_or(0, |(t, ..)| *t);
         check_interval(XOR2, &encode(&samples, header, reuse), TimeInterval::new(middle, middle.saturating_add(99_999)));
     }
