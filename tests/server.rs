@@ -168,3 +168,27 @@ fn the_version_has_thanos_form() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("quiver, version ") && text.contains("(branch: ") && text.contains("\n  build user: "));
 }
+
+#[test]
+fn blocks_are_generated() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = format!("--out={}", folder.path().join("bucket").display());
+    let flags =
+        ["tools", "generate", &out, "--series=20", "--duration=1h", "--end=2026-01-01T01:00:00Z", "--no-side-index"];
+    let Output { status, stderr, .. } =
+        quiver(&[&flags[..], &["--external-label=cluster=eu"]].concat()).output().unwrap();
+    let log = String::from_utf8(stderr).unwrap();
+    assert!(status.success() && log.contains("msg=generated blocks=1 samples=4800 most_series=20"), "{log}");
+    let blocks: Vec<_> = std::fs::read_dir(folder.path().join("bucket")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(blocks.len(), 1);
+    let meta = std::fs::read_to_string(blocks[0].join("meta.json")).unwrap();
+    assert!(meta.contains("\"cluster\": \"eu\"") && !meta.contains("series.parquet"), "{meta}");
+
+    assert_eq!(
+        refused(&[&flags[..], &["--churn=2"]].concat()),
+        (1, "quiver: churn is a fraction from 0 to 1".to_owned())
+    );
+    let (status, line) = refused(&[&flags[..], &["--external-label=cluster"]].concat());
+    assert!(status == 2 && line.contains("\"cluster\" is not a name and a value"), "{line}");
+    assert_eq!(refused(&["tools", "generate"]).0, 2);
+}

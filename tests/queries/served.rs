@@ -35,9 +35,13 @@ pub struct Served {
 impl Served {
     /// Serves the golden blocks, each selector cut into up to `partitions` ranges.
     pub fn new(partitions: usize) -> Self {
+        Self::over(golden("bucket"), partitions)
+    }
+
+    /// As [`new`](Self::new), with the blocks of a folder.
+    pub fn over(bucket: PathBuf, partitions: usize) -> Self {
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
         let clock = Arc::new(ManualClock::new(NOW_MS));
-        let bucket = golden("bucket");
         let store = BucketStore::new(
             Arc::new(LocalFileSystem::new_with_prefix(&bucket).unwrap()),
             BucketSettings { local_root: Some(bucket), ..BucketSettings::default() },

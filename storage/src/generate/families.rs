@@ -74,9 +74,11 @@ pub(super) struct Population<'a> {
     pub nodes: Vec<Target>,
     /// Ranks of the containers' labels, by index of the target.
     ranks: Vec<Ranks>,
+    /// As `ranks`, of the nodes.
+    node_ranks: Vec<Ranks>,
 }
 
-/// Ranks of a container's labels among those of all.
+/// Ranks of a target's labels among those of all.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ranks {
     zone: u32,
@@ -118,8 +120,8 @@ impl Family {
 
 impl<'a> Population<'a> {
     pub fn new(workload: &'a Workload, containers: Vec<Target>, nodes: Vec<Target>) -> Self {
-        let ranks = ranks(&containers);
-        Self { workload, containers, nodes, ranks }
+        let (ranks, node_ranks) = (ranks(&containers), ranks(&nodes));
+        Self { workload, containers, nodes, ranks, node_ranks }
     }
 
     /// The series of a metric, in the order of their labels.
@@ -177,10 +179,7 @@ impl<'a> Population<'a> {
     fn sort_key(&self, family: Family, series: Series) -> [u32; 6] {
         let (variant, path) = (u32::from(series.variant), u32::from(series.path));
         if let Family::Node(_) = family {
-            // names of nodes have their numbers filled up with zeros, but for those past 9,999
-            let node = &self.nodes[series.target as usize];
-            let name_len = u32::try_from(node.names.instance.len()).unwrap_or(u32::MAX);
-            return [variant, 0, name_len, series.target, 0, 0];
+            return [variant, self.node_ranks[series.target as usize].instance, 0, 0, 0, 0];
         }
         let Ranks { zone, container, instance, namespace, node, pod } = self.ranks[series.target as usize];
         match family {

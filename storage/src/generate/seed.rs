@@ -44,7 +44,6 @@ impl Seed {
     }
 
     /// In `0..limit`, and 0 where that is empty.
-    #[expect(clippy::cast_possible_truncation, reason = "the product's high half fits")]
     pub fn below(self, limit: u64) -> u64 {
         ((u128::from(self.0) * u128::from(limit)) >> 64) as u64
     }

@@ -316,3 +316,22 @@ fn promtool_reads_what_was_generated() {
     let last = metas.last().unwrap();
     assert!(report.contains(&format!("Series: {}\n", last.stats.num_series)), "{report}");
 }
+
+/// [`BlockWriter`] checks it too, but not for so many pods and nodes.
+#[test]
+fn series_are_in_the_order_of_their_labels() {
+    let workload =
+        Workload { gauges: 10_020 * SERIES_PER_NODE, pods: Some(300), containers: 5, churn: 0.3, ..workload() };
+    let generator = Generator::try_new(workload).unwrap();
+    let targets = Targets { workload: &generator.workload, root: generator.root, blocks: &generator.ranges };
+    let population = Population::new(&generator.workload, targets.containers(1), targets.nodes(10_020));
+    let mut last = None;
+    for family in Family::all() {
+        let paths = population.paths(family);
+        for series in population.series(family) {
+            let labels = population.labels(family, series, &paths);
+            assert!(last.as_ref().is_none_or(|last| *last < labels), "{labels} after {last:?}");
+            last = Some(labels);
+        }
+    }
+}
