@@ -77,6 +77,24 @@ class Queries(unittest.TestCase):
                 compare.seconds(wrong)
 
 
+class Table(unittest.TestCase):
+    def test_only_right_answers_count(self):
+        def measured(ms, difference=None):
+            one = compare.Measured()
+            one.latencies_ms, one.difference = [ms], difference
+            return one
+
+        servers = [Server("quiver", "http://a", "exact"), Server("x", "http://b", "exact")]
+        query = lambda name: compare.Query(name, "instant", None, None, "x")
+        results = [
+            (query("right"), {"quiver": measured(2.0), "x": measured(8.0)}),
+            (query("wrong"), {"quiver": measured(2.0), "x": measured(0.1, "7, not 8")}),
+        ]
+        rows = compare.rows_of(results, servers)
+        self.assertEqual({len(row) for row in rows}, {1 + 4 * 2 + 4})
+        self.assertEqual([row[9] for row in rows], ["× x: time", "4.00", "0.05", "4.00"])
+
+
 class Serving(unittest.TestCase):
     def test_a_server_is_asked_and_found(self):
         class Handler(BaseHTTPRequestHandler):
