@@ -183,6 +183,8 @@ pub enum Feature {
     PromqlExtendedRangeSelectors,
     /// `fill`, `fill_left` and `fill_right`.
     PromqlBinopFillModifiers,
+    /// Metric names go at the end of a query.
+    PromqlDelayedNameRemoval,
     /// `start_timestamp`, and start timestamps in functions of counters.
     UseStartTimestamps,
 }

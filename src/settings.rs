@@ -79,7 +79,10 @@ pub fn engine_settings(flags: &QueryFlags, compute: Handle) -> anyhow::Result<En
             flags.default_evaluation_interval,
         )?,
         parse: parse_options(&flags.features),
-        features: EngineFeatures { start_timestamps: flags.features.contains(&Feature::UseStartTimestamps) },
+        features: EngineFeatures {
+            start_timestamps: flags.features.contains(&Feature::UseStartTimestamps),
+            delayed_name_removal: flags.features.contains(&Feature::PromqlDelayedNameRemoval),
+        },
         compute: Some(compute),
     })
 }

@@ -92,6 +92,7 @@ fn rate() -> Arc<dyn ExecutionPlan> {
         annotations: Arc::new(AnnotationSink::default()),
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
+        name_removal: engine::NameRemoval::AtOnce,
         text: "rate(requests_total[5m])".into(),
     };
     Arc::new(WindowExec::new(source.expect("batches of the schema"), spec, context))

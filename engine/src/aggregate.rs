@@ -14,10 +14,12 @@ mod float_state;
 mod function;
 mod group_key;
 mod histogram_state;
+mod marked;
 mod unpack;
 
 use std::sync::Arc;
 
+use datafusion::functions_aggregate::bool_and_or::bool_or_udaf;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::Column;
@@ -30,9 +32,11 @@ use crate::context::QueryContext;
 use crate::error::Result;
 use crate::label_ops::LabelSubset;
 use crate::operator::partition_count;
+use crate::removed_name::NameRemoval;
 
 use function::VectorAggregate;
 use group_key::GroupKeyExpr;
+use marked::MarkedExpr;
 use unpack::UnpackExec;
 
 /// The plan of `op` over the vector batches of `input`: one partition of vector batches, a row a group. `position` is
@@ -60,25 +64,32 @@ pub fn aggregate_plan(
         .schema(Arc::clone(&schema))
         .alias(name)
         .build()?;
-    let aggregate = vec![Arc::new(aggregate)];
+    let mut aggregates = vec![Arc::new(aggregate)];
+    if context.name_removal == NameRemoval::AtEnd {
+        // a group of which any series loses its name at the end loses it too
+        let marked: Arc<dyn PhysicalExpr> = Arc::new(MarkedExpr);
+        let any = AggregateExprBuilder::new(bool_or_udaf(), vec![marked]).schema(Arc::clone(&schema)).alias("marked");
+        aggregates.push(Arc::new(any.build()?));
+    }
+    let filters = vec![None; aggregates.len()];
     // without group columns DataFusion wants row accumulators, so `sum(x)` groups by a key that is empty
     let key: Arc<dyn PhysicalExpr> = Arc::new(GroupKeyExpr::new(LabelSubset::from(grouping)));
     let group_by = PhysicalGroupBy::new_single(vec![(key, "labels".to_owned())]);
     let grouped: Arc<dyn ExecutionPlan> = if partition_count(&input) == 1 {
-        let single = AggregateExec::try_new(AggregateMode::Single, group_by, aggregate, vec![None], input, schema)?;
+        let single = AggregateExec::try_new(AggregateMode::Single, group_by, aggregates, filters, input, schema)?;
         Arc::new(single)
     } else {
         let final_by = group_by.as_final();
         let partial = AggregateExec::try_new(
             AggregateMode::Partial,
             group_by,
-            aggregate.clone(),
-            vec![None],
+            aggregates.clone(),
+            filters.clone(),
             input,
             Arc::clone(&schema),
         )?;
         let joined: Arc<dyn ExecutionPlan> = Arc::new(ConcatExec::new(Arc::new(partial)));
-        Arc::new(AggregateExec::try_new(AggregateMode::Final, final_by, aggregate, vec![None], joined, schema)?)
+        Arc::new(AggregateExec::try_new(AggregateMode::Final, final_by, aggregates, filters, joined, schema)?)
     };
     Ok(Arc::new(UnpackExec::new(grouped, steps)))
 }

@@ -26,10 +26,12 @@ use promql::tree::{BinaryOp, Cardinality, Span, VectorMatching};
 pub(crate) use float_rows::{Comparison, Operand, write as write_floats};
 
 use self::join::Join;
+use self::matching::RemovedName;
 use crate::collected::{CollectedRows, computed_batches, row_batches};
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
+use crate::removed_name::NameRemoval;
 use crate::vector::vector_schema;
 
 /// What a [`BinaryExec`] computes.
@@ -46,9 +48,15 @@ pub struct BinarySpec {
 }
 
 impl BinarySpec {
-    /// Whether the result is no longer the metric that went in.
-    fn drops_name(&self) -> bool {
-        self.return_bool || changes_metric(self.op)
+    /// What becomes of the name of a result that is no longer the metric that went in. Arithmetic always removes it at once, as in
+    /// Prometheus; only what a comparison with `bool` yields keeps it to the end.
+    fn removed_name(&self, removal: NameRemoval) -> RemovedName {
+        match removal {
+            _ if changes_metric(self.op) => RemovedName::AtOnce,
+            _ if !self.return_bool => RemovedName::Never,
+            NameRemoval::AtOnce => RemovedName::AtOnce,
+            NameRemoval::AtEnd => RemovedName::AtEnd,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::annotations::AnnotationSink;
 use crate::error::{Error, Result};
+use crate::removed_name::NameRemoval;
 
 /// Shared by every operator of a query's plan.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct QueryContext {
     pub samples: Arc<SampleLimit>,
     /// How far back an instant selector looks for a sample, in milliseconds.
     pub lookback_ms: i64,
+    /// When what is no longer a metric loses its name.
+    pub name_removal: NameRemoval,
     /// The query text, for the line and column of annotations.
     pub text: Arc<str>,
 }

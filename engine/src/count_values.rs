@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::go_float::go_decimal;
 use crate::label_ops::{LabelSubset, set_label};
 use crate::operator::{Reservation, only_input, operator_plumbing, plan_properties, reservation};
+use crate::removed_name::unmarked;
 use crate::vector::{RowView, Sample, VectorColumns, vector_schema};
 
 /// Counts equal values. One partition in, one out.
@@ -138,7 +139,7 @@ impl Counts {
                         Some(Sample::Histogram(histogram)) => histogram.to_string(),
                         None => continue,
                     };
-                    set_label(labels, &self.label, &value, &mut key);
+                    set_label(unmarked(labels), &self.label, &value, &mut key);
                     self.grouping.write(&key, &mut group);
                     self.number(&group)?
                 }

@@ -9,6 +9,7 @@
 //! Where a native histogram has the labels of a classic one at the same step, neither has a result. Labels may become
 //! equal: see [`UniqueLabelsExec`](crate::UniqueLabelsExec).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
 use promql::tree::{Grid, Span};
-use storage::model::{ClassicBucket, bucket_fraction, bucket_quantile, label_key, quote_go};
+use storage::model::{ClassicBucket, METRIC_NAME, bucket_fraction, bucket_quantile, label_key, quote_go};
 
 use crate::collected::{CollectedRows, computed_batches, row_batches};
 use crate::context::QueryContext;
@@ -28,6 +29,7 @@ use crate::go_float::{go_float, go_float_2, go_label_float};
 use crate::kernel::{ScalarArg, warn_invalid_quantile};
 use crate::label_ops::{drop_name, set_label};
 use crate::operator::{operator_plumbing, plan_properties};
+use crate::removed_name::{NameRemoval, mark, unmarked};
 use crate::scalar::{ScalarInput, input_and_scalars, resolve_all, with_scalars};
 use crate::scalar_math::{NativeFraction, NativeQuantile};
 use crate::vector::{VectorBuilder, vector_schema};
@@ -113,11 +115,14 @@ impl ExecutionPlan for HistogramQuantileExec {
             let _timer = compute.timer();
             let (histograms, columns) = (group(&rows, &query, &position)?, columns(&function, &args, grid, &query));
             let evaluation = Evaluation { rows, histograms, args, columns, function, grid, query, position };
-            let (mut fixes, items) = (Fixes::default(), evaluation.histograms.len() * evaluation.columns.len());
+            let (mut fixes, items) =
+                (BTreeMap::<String, Fixes>::new(), evaluation.histograms.len() * evaluation.columns.len());
             Ok(row_batches(grid.steps(), items, move |item, builder| {
                 evaluation.write(item, &mut fixes, builder);
                 if item + 1 == items {
-                    fixes.report(&evaluation.query, &evaluation.position);
+                    for (name, fixes) in &fixes {
+                        fixes.report(name, &evaluation.query, &evaluation.position);
+                    }
                 }
                 Ok(())
             }))
@@ -147,7 +152,7 @@ fn group(rows: &CollectedRows, query: &QueryContext, position: &str) -> Result<V
         })
     };
     for row in 0..rows.len() {
-        let (labels, samples) = (rows.labels(row), rows.row(row));
+        let (labels, samples) = (unmarked(rows.labels(row)), rows.row(row));
         rows.memory.try_grow(2 * labels.len() + size_of::<Series>())?;
         if !samples.histograms.is_empty() {
             let number = find(labels, &mut histograms);
@@ -156,8 +161,9 @@ fn group(rows: &CollectedRows, query: &QueryContext, position: &str) -> Result<V
         if samples.present_steps().any(|step| samples.is_float(step)) {
             let bound = label_key::get(labels, "le").map(label_key::Escaped::text).unwrap_or_default();
             let Ok(upper_bound) = bound.parse::<f64>() else {
+                let name = of_metric(&metric_name(labels, query));
                 query.annotations.warn(format!(
-                    "PromQL warning: bucket label \"le\" is missing or has a malformed value of {} ({position})",
+                    "PromQL warning: bucket label \"le\" is missing or has a malformed value of {}{name} ({position})",
                     quote_go(&bound)
                 ));
                 continue;
@@ -169,6 +175,21 @@ fn group(rows: &CollectedRows, query: &QueryContext, position: &str) -> Result<V
         }
     }
     Ok(histograms)
+}
+
+/// The metric name that annotations tell: none where results have lost it already.
+fn metric_name(labels: &str, query: &QueryContext) -> String {
+    match query.name_removal {
+        NameRemoval::AtOnce => String::new(),
+        NameRemoval::AtEnd => {
+            label_key::get(labels, METRIC_NAME).map_or_else(String::new, |name| name.text().into_owned())
+        }
+    }
+}
+
+/// How annotations tell it.
+fn of_metric(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" for metric name {}", quote_go(name)) }
 }
 
 /// One result row of each histogram: an argument, and where it names the row, the one value that the row is for.
@@ -206,7 +227,7 @@ fn columns(function: &HistogramFunction, args: &[ScalarArg], grid: Grid, query: 
     columns
 }
 
-/// What had to be done to classic buckets.
+/// What had to be done to the classic buckets of a metric.
 #[derive(Debug, Default)]
 struct Fixes {
     samples: usize,
@@ -216,7 +237,7 @@ struct Fixes {
 }
 
 impl Fixes {
-    fn report(&self, query: &QueryContext, position: &str) {
+    fn report(&self, metric_name: &str, query: &QueryContext, position: &str) {
         let (Some((min, max)), Some((from, to))) = (self.bounds, self.times) else {
             return;
         };
@@ -227,13 +248,14 @@ impl Fixes {
         query.annotations.info(format!(
             "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
              https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), from buckets {} to \
-             {}, with a max diff of {}, over {} samples from {} to {} ({position})",
+             {}, with a max diff of {}, over {} samples from {} to {}{} ({position})",
             go_float(min),
             go_float(max),
             go_float_2(self.diff),
             self.samples,
             time(from),
-            time(to)
+            time(to),
+            of_metric(metric_name)
         ));
     }
 }
@@ -250,7 +272,7 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    fn write(&self, item: usize, fixes: &mut Fixes, builder: &mut VectorBuilder) {
+    fn write(&self, item: usize, fixes: &mut BTreeMap<String, Fixes>, builder: &mut VectorBuilder) {
         let column = &self.columns[item % self.columns.len()];
         let series = &self.histograms[item / self.columns.len()];
         let mut buckets: Vec<ClassicBucket> = Vec::with_capacity(series.buckets.len());
@@ -268,16 +290,17 @@ impl Evaluation {
             let native = series.native.and_then(|row| self.rows.row(row).histogram(step));
             match native {
                 Some(_) if !buckets.is_empty() => self.query.annotations.warn(format!(
-                    "PromQL warning: vector contains a mix of classic and native histograms ({})",
+                    "PromQL warning: vector contains a mix of classic and native histograms{} ({})",
+                    of_metric(&metric_name(&series.labels, &self.query)),
                     self.position
                 )),
                 Some(histogram) => {
                     let (value, info) = if matches!(self.function, HistogramFunction::Fraction) {
                         let fraction = NativeFraction::of(arg, self.args[1].at(step), histogram);
-                        (fraction.value, fraction.info("", &self.position))
+                        (fraction.value, fraction.info(&metric_name(&series.labels, &self.query), &self.position))
                     } else {
                         let quantile = NativeQuantile::of(arg, histogram);
-                        (quantile.value, quantile.info("", &self.position))
+                        (quantile.value, quantile.info(&metric_name(&series.labels, &self.query), &self.position))
                     };
                     if let Some(info) = info {
                         self.query.annotations.info(info);
@@ -292,6 +315,7 @@ impl Evaluation {
                     let (value, fix) = bucket_quantile(arg, &mut buckets);
                     out.set(step, value);
                     if fix.forced {
+                        let fixes = fixes.entry(metric_name(&series.labels, &self.query)).or_default();
                         let time = self.grid.at(step);
                         let (min, max) = fixes.bounds.unwrap_or((fix.min_bound, fix.max_bound));
                         fixes.bounds = Some((min.min(fix.min_bound), max.max(fix.max_bound)));
@@ -304,11 +328,18 @@ impl Evaluation {
             }
         }
         let mut labels = String::new();
-        drop_name(&series.labels, &mut labels);
+        match self.query.name_removal {
+            NameRemoval::AtOnce => drop_name(&series.labels, &mut labels),
+            NameRemoval::AtEnd => labels.push_str(&series.labels),
+        }
         if let (HistogramFunction::Quantiles(name, _), Some((_, value))) = (&self.function, &column.only) {
             let mut named = String::new();
             set_label(&labels, name, value, &mut named);
             labels = named;
+        }
+        if self.query.name_removal == NameRemoval::AtEnd {
+            let unmarked = std::mem::take(&mut labels);
+            mark(&unmarked, &mut labels);
         }
         builder.finish_row(&labels);
     }

@@ -5,6 +5,8 @@
 use promql::tree::{Grouping, VectorMatching};
 use storage::model::{METRIC_NAME, label_key};
 
+use crate::removed_name::unmarked;
+
 /// Labels that describe a metric rather than tell its series apart: its name, type and unit.
 const RESERVED: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
@@ -37,6 +39,7 @@ impl LabelSubset {
     /// Replaces `out` by the key of these labels of `key`.
     pub(crate) fn write(&self, key: &str, out: &mut String) {
         out.clear();
+        let key = unmarked(key);
         match self {
             Self::Only(names) if names.is_empty() => {}
             Self::Only(names) => label_key::filter_into(key, out, |name| names.iter().any(|keep| name.is(keep))),

@@ -7,20 +7,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringViewBuilder};
+use arrow::array::RecordBatch;
 use datafusion::common::HashMap;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
-use storage::model::{ReplaceRegex, label_key};
+use storage::model::{METRIC_NAME, ReplaceRegex, label_key};
 
 use crate::collected::map_batches;
 use crate::error::{Error, Result};
 use crate::label_ops::set_label;
 use crate::operator::{only_input, operator_plumbing, partition_count, plan_properties};
-use crate::vector::VectorColumns;
+use crate::removed_name::{relabelled, unmarked};
 
 /// What the label is set to.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl ExecutionPlan for LabelRewriteExec {
         let (target, rewrite) = (self.target.clone(), self.rewrite.clone());
         let mut replaced = Replaced::default();
         let map = async move {
-            Ok(move |batch: &RecordBatch| relabel(batch, |key, out| rewrite.write(key, &target, &mut replaced, out)))
+            Ok(move |batch: &RecordBatch| relabelled(batch, |key, out| rewrite.write(key, &target, &mut replaced, out)))
         };
         Ok(map_batches(self.schema(), input, BaselineMetrics::new(&self.metrics, partition), map))
     }
@@ -148,9 +148,9 @@ impl Rewrite {
     fn write(&self, key: &str, target: &str, replaced: &mut Replaced, out: &mut String) {
         match self {
             Self::Replace { source, regex, template } => {
-                let value = label_key::get(key, source).map(label_key::Escaped::text).unwrap_or_default();
+                let value = label_key::get(unmarked(key), source).map(label_key::Escaped::text).unwrap_or_default();
                 match replaced.get(&value, regex, template) {
-                    Some(value) => set_label(key, target, value, out),
+                    Some(value) => set_label(renamed(key, target), target, value, out),
                     None => {
                         out.clear();
                         out.push_str(key);
@@ -163,28 +163,19 @@ impl Rewrite {
                     if i > 0 {
                         value.push_str(separator);
                     }
-                    value.push_str(&label_key::get(key, source).map(label_key::Escaped::text).unwrap_or_default());
+                    value.push_str(
+                        &label_key::get(unmarked(key), source).map(label_key::Escaped::text).unwrap_or_default(),
+                    );
                 }
-                set_label(key, target, &value, out);
+                set_label(renamed(key, target), target, &value, out);
             }
         }
     }
 }
 
-/// The batch with other labels and the same samples.
-fn relabel(batch: &RecordBatch, mut write: impl FnMut(&str, &mut String)) -> Result<RecordBatch> {
-    let columns = VectorColumns::try_new(batch)?;
-    let mut labels = StringViewBuilder::with_capacity(columns.len());
-    let mut key = String::new();
-    for row in 0..columns.len() {
-        write(columns.labels(row), &mut key);
-        labels.append_value(&key);
-    }
-    let mut arrays: Vec<ArrayRef> = batch.columns().to_vec();
-    if let Some(first) = arrays.first_mut() {
-        *first = Arc::new(labels.finish());
-    }
-    RecordBatch::try_new(batch.schema(), arrays).map_err(|e| Error::Internal(e.to_string()))
+/// What `target` is written to: a name that is written is one to keep.
+fn renamed<'a>(key: &'a str, target: &str) -> &'a str {
+    if target == METRIC_NAME { unmarked(key) } else { key }
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ use crate::collected::map_batches;
 use crate::constant::seconds;
 use crate::error::Result;
 use crate::kernel::ScalarArg;
-use crate::label_ops::drop_name;
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
+use crate::removed_name::NameRemoval;
 use crate::scalar::{ScalarInput, input_and_scalars, resolve_all, with_scalars};
 use crate::scalar_math::{InstantFunction, histogram_avg, histogram_stddev, histogram_stdvar, instant_function};
 use crate::vector::{Row, RowView, VectorBuilder, VectorColumns};
@@ -96,6 +96,7 @@ pub struct MapExec {
     input: Arc<dyn ExecutionPlan>,
     function: ElementFunction,
     args: Vec<ScalarInput>,
+    name_removal: NameRemoval,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -103,14 +104,19 @@ pub struct MapExec {
 impl MapExec {
     /// Applies `function` to `input`; `args` are its scalar arguments in the order of its signature.
     #[must_use]
-    pub fn new(input: Arc<dyn ExecutionPlan>, function: ElementFunction, args: Vec<ScalarInput>) -> Self {
+    pub fn new(
+        input: Arc<dyn ExecutionPlan>,
+        function: ElementFunction,
+        args: Vec<ScalarInput>,
+        name_removal: NameRemoval,
+    ) -> Self {
         let properties = plan_properties(input.schema(), partition_count(&input));
-        Self { input, function, args, properties, metrics: ExecutionPlanMetricsSet::new() }
+        Self { input, function, args, name_removal, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
 
     fn with_inputs(&self, inputs: Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self> {
         let (input, args) = with_scalars(inputs, &self.args)?;
-        Ok(Self::new(input, self.function, args))
+        Ok(Self::new(input, self.function, args, self.name_removal))
     }
 }
 
@@ -133,22 +139,30 @@ impl ExecutionPlan for MapExec {
         context: Arc<TaskContext>,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;
-        let (function, inputs) = (self.function, self.args.clone());
+        let (function, inputs, removal) = (self.function, self.args.clone(), self.name_removal);
         let map = async move {
             let args = resolve_all(&inputs, &context).await?;
-            Ok(move |batch: &RecordBatch| apply(function, &args, batch))
+            Ok(move |batch: &RecordBatch| apply(function, &args, removal, batch))
         };
         Ok(map_batches(self.schema(), input, BaselineMetrics::new(&self.metrics, partition), map))
     }
 }
 
-fn apply(function: ElementFunction, args: &[ScalarArg], batch: &RecordBatch) -> Result<RecordBatch> {
+fn apply(
+    function: ElementFunction,
+    args: &[ScalarArg],
+    removal: NameRemoval,
+    batch: &RecordBatch,
+) -> Result<RecordBatch> {
     let columns = VectorColumns::try_new(batch)?;
     let mut builder = VectorBuilder::with_schema(columns.steps(), batch.schema());
     let mut key = String::new();
     for row in 0..columns.len() {
         function.apply(&columns.row(row), args, &mut builder.start_row());
-        drop_name(columns.labels(row), &mut key);
+        match function {
+            ElementFunction::Histogram(_) => removal.remove_only_name(columns.labels(row), &mut key),
+            _ => removal.remove(columns.labels(row), &mut key),
+        }
         builder.finish_row(&key);
     }
     builder.finish()
@@ -160,7 +174,7 @@ mod tests {
     use crate::testing::{check, grid, source};
 
     fn plan(function: ElementFunction, args: Vec<ScalarInput>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(MapExec::new(source(3, "a{x=\"1\"} -1 _ h:4:10\nb 2.5 2.5 2.5"), function, args))
+        Arc::new(MapExec::new(source(3, "a{x=\"1\"} -1 _ h:4:10\nb 2.5 2.5 2.5"), function, args, NameRemoval::AtOnce))
     }
 
     #[test]

@@ -19,6 +19,7 @@ use storage::model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use crate::error::{Error, Result};
 use crate::operator::{batch_stream, only_input, operator_plumbing, plan_properties};
+use crate::removed_name::unmarked;
 use crate::vector::{VectorBuilder, VectorColumns, vector_schema};
 
 /// `scalar()`: the one float of a vector, step by step, or NaN. One partition in, one row out.
@@ -34,7 +35,7 @@ pub struct ScalarExec {
 #[derive(Debug)]
 pub struct AbsentExec {
     input: Arc<dyn ExecutionPlan>,
-    labels: Labels,
+    labels: String,
     steps: usize,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -54,9 +55,9 @@ impl ScalarExec {
 }
 
 impl AbsentExec {
-    /// Where `input`, which has `steps` steps, has no sample; `labels` as [`absent_labels`] makes them.
+    /// Where `input`, which has `steps` steps, has no sample; `labels` is the key of those that [`absent_labels`] makes.
     #[must_use]
-    pub fn new(input: Arc<dyn ExecutionPlan>, labels: Labels, steps: usize) -> Self {
+    pub fn new(input: Arc<dyn ExecutionPlan>, labels: String, steps: usize) -> Self {
         let properties = plan_properties(vector_schema(steps), 1);
         Self { input, labels, steps, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
@@ -91,7 +92,7 @@ impl DisplayAs for ScalarExec {
 
 impl DisplayAs for AbsentExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AbsentExec: {}", self.labels)
+        write!(f, "AbsentExec: {}", Labels::from_key(unmarked(&self.labels)))
     }
 }
 
@@ -144,7 +145,7 @@ impl ExecutionPlan for AbsentExec {
                 }
             })
             .await?;
-            one_row(steps, labels.as_key(), |step| (!present[step]).then_some(1.0))
+            one_row(steps, &labels, |step| (!present[step]).then_some(1.0))
         };
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         Ok(batch_stream(self.schema(), metrics, stream::once(row)))
@@ -207,7 +208,7 @@ mod tests {
         let labels = absent_labels(&matchers);
         assert_eq!(labels, Labels::from_pairs([("job", "a")]));
         let rows = "a 1 _ _ _\nb _ _ h:1:1 _";
-        check(Arc::new(AbsentExec::new(source(4, rows), labels, 4)), "{job=\"a\"} _ 1 _ 1");
-        check(Arc::new(AbsentExec::new(source(1, "a 1"), Labels::default(), 1)), "");
+        check(Arc::new(AbsentExec::new(source(4, rows), labels.into_key(), 4)), "{job=\"a\"} _ 1 _ 1");
+        check(Arc::new(AbsentExec::new(source(1, "a 1"), String::new(), 1)), "");
     }
 }

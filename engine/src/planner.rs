@@ -29,7 +29,9 @@ use crate::concat::ConcatExec;
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
 use crate::query::EngineFeatures;
+use crate::removed_name::{NameRemoval, RemoveNamesExec};
 use crate::scalar::ScalarInput;
+use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
 
 pub(crate) use info::resolve_info;
 use selectors::SelectorAddress;
@@ -84,7 +86,14 @@ impl Planner {
     /// [`Error::BadQuery`] for what PromQL has and this engine does not, [`Error::Execution`] for arguments that no
     /// data can make right.
     pub(crate) fn plan(&self, root: &Node, grid: Grid) -> Result<Plan> {
-        Ok(ConcatExec::wrap(self.node(root, grid)?))
+        let plan = ConcatExec::wrap(self.node(root, grid)?);
+        Ok(match self.settings.context.name_removal {
+            NameRemoval::AtOnce => plan,
+            NameRemoval::AtEnd => {
+                let removed = Arc::new(RemoveNamesExec::new(plan));
+                Arc::new(UniqueLabelsExec::new(removed, EqualLabels::Join, grid.steps()))
+            }
+        })
     }
 
     /// The series of a selector that is the root of an instant query.

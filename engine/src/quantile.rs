@@ -19,6 +19,7 @@ use crate::context::QueryContext;
 use crate::error::Result;
 use crate::kernel::{ScalarArg, quantile_of_sorted, warn_invalid_quantile};
 use crate::operator::{operator_plumbing, plan_properties};
+use crate::removed_name::{is_marked, mark};
 use crate::topk::{ParamAggregate, extremes, groups_of};
 use crate::vector::{VectorBuilder, vector_schema};
 
@@ -99,10 +100,14 @@ impl Groups {
         steps: usize,
         query: &QueryContext,
     ) -> Result<Self> {
-        let (groups, labels) = groups_of(&rows, &aggregate.grouping)?;
+        let (groups, mut labels) = groups_of(&rows, &aggregate.grouping)?;
         let mut members = vec![Vec::new(); labels.len()];
         for (row, group) in groups.iter().enumerate() {
             members[*group].push(row);
+            if is_marked(rows.labels(row)) && !is_marked(&labels[*group]) {
+                let unmarked = std::mem::take(&mut labels[*group]);
+                mark(&unmarked, &mut labels[*group]);
+            }
         }
         let (min, max) = extremes(&param, steps);
         let position = query.position(aggregate.param_span.start);

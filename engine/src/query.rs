@@ -34,6 +34,7 @@ use crate::kernel::{Windows, extended_samples};
 use crate::memory::{PoolBudget, ProcessPool, QueryPool};
 use crate::operator::{collect, reservation};
 use crate::planner::{Planner, PlannerSettings, matrix_windows, resolve_info, subquery_grid};
+use crate::removed_name::NameRemoval;
 use crate::series_decoder::SeriesDecoder;
 use crate::vector::{VectorColumns, label_column};
 use crate::window::to_samples;
@@ -69,6 +70,8 @@ pub struct EngineFeatures {
     /// `rate`, `irate`, `increase` and `resets` mind start timestamps, and `start_timestamp` has them
     /// (`use-start-timestamps`).
     pub start_timestamps: bool,
+    /// Metric names go at the end of a query (`promql-delayed-name-removal`).
+    pub delayed_name_removal: bool,
 }
 
 /// Answers PromQL over one store.
@@ -260,6 +263,7 @@ impl Run {
             annotations: Arc::new(AnnotationSink::default()),
             samples,
             lookback_ms: self.request.lookback_ms.unwrap_or(settings.lookback_ms),
+            name_removal: if settings.features.delayed_name_removal { NameRemoval::AtEnd } else { NameRemoval::AtOnce },
             text: self.request.text.as_str().into(),
         };
         let planner_settings = PlannerSettings {

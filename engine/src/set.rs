@@ -24,6 +24,7 @@ use crate::collected::{CollectedRows, computed_batches, map_batches, row_batches
 use crate::error::{Error, Result};
 use crate::label_ops::LabelSubset;
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
+use crate::removed_name::unmarked;
 use crate::vector::{Row, RowView, VectorBuilder, VectorColumns, vector_schema};
 
 /// A set operation on two vectors. One partition in on both sides, one out.
@@ -193,9 +194,9 @@ impl Union {
     fn try_new(lhs: CollectedRows, rhs: CollectedRows, signature: LabelSubset, steps: usize) -> Result<Self> {
         let present = Presence::try_new(&lhs, signature, steps)?;
         let (mut twins, mut joined) = (HashMap::new(), HashSet::new());
-        let by_labels: HashMap<&str, usize> = (0..lhs.len()).map(|row| (lhs.labels(row), row)).collect();
+        let by_labels: HashMap<&str, usize> = (0..lhs.len()).map(|row| (unmarked(lhs.labels(row)), row)).collect();
         for row in 0..rhs.len() {
-            if let Some(twin) = by_labels.get(rhs.labels(row)) {
+            if let Some(twin) = by_labels.get(unmarked(rhs.labels(row))) {
                 twins.insert(*twin, row);
                 joined.insert(row);
             }

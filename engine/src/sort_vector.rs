@@ -18,6 +18,7 @@ use storage::model::label_key;
 use crate::collected::{CollectedRows, computed_batches, row_batches};
 use crate::error::{Error, Result};
 use crate::operator::{only_input, operator_plumbing, plan_properties};
+use crate::removed_name::unmarked;
 use crate::vector::vector_schema;
 
 /// What rows are sorted by.
@@ -106,7 +107,7 @@ fn sorted(rows: &CollectedRows, key: &SortKey, descending: bool) -> Vec<usize> {
             });
         }
         SortKey::Labels(names) => order.sort_by(|a, b| {
-            let (a, b) = (rows.labels(*a), rows.labels(*b));
+            let (a, b) = (unmarked(rows.labels(*a)), unmarked(rows.labels(*b)));
             let text = |key: &str, name: &str| {
                 label_key::get(key, name).map(|value| value.text().into_owned()).unwrap_or_default()
             };

@@ -25,6 +25,7 @@ use crate::annotations::AnnotationSink;
 use crate::context::{QueryContext, SampleLimit};
 use crate::error::{Error, Result};
 use crate::operator::{batch_stream, operator_plumbing, partition_count, plan_properties};
+use crate::removed_name::NameRemoval;
 use crate::vector::{Sample, VectorBuilder, VectorColumns, vector_schema};
 
 /// The query text of [`context`]; spans of tests point into it.
@@ -36,6 +37,7 @@ pub(crate) fn context() -> QueryContext {
         annotations: Arc::new(AnnotationSink::default()),
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
+        name_removal: NameRemoval::AtOnce,
         text: QUERY.into(),
     }
 }

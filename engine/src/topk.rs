@@ -28,6 +28,7 @@ use crate::go_float::go_float;
 use crate::kernel::ScalarArg;
 use crate::label_ops::LabelSubset;
 use crate::operator::{operator_plumbing, plan_properties};
+use crate::removed_name::unmarked;
 use crate::scalar::{ScalarInput, with_scalars};
 use crate::vector::{VectorBuilder, vector_schema};
 
@@ -255,7 +256,7 @@ impl Chosen {
         let ratio = ratio.clamp(-1.0, 1.0);
         for row in 0..rows.len() {
             if rows.row(row).is_present(step) {
-                let offset = hash_offset(rows.labels(row));
+                let offset = hash_offset(unmarked(rows.labels(row)));
                 self.kept[row * self.steps + step] = if ratio >= 0.0 { offset < ratio } else { offset >= 1.0 + ratio };
             }
         }

@@ -19,6 +19,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::collected::{CollectedRows, computed_batches, row_batches};
 use crate::error::{Error, Result};
 use crate::operator::{only_input, operator_plumbing, plan_properties};
+use crate::removed_name::unmarked;
 use crate::vector::{Sample, VectorBuilder};
 
 /// What becomes of two series with equal labels.
@@ -93,7 +94,7 @@ fn rows_by_labels(rows: &CollectedRows, equal: EqualLabels) -> Result<Vec<RowSet
     let mut numbers: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
     let mut sets: Vec<RowSet> = Vec::with_capacity(rows.len());
     for row in 0..rows.len() {
-        let number = *numbers.entry(rows.labels(row)).or_insert(sets.len());
+        let number = *numbers.entry(unmarked(rows.labels(row))).or_insert(sets.len());
         match sets.get_mut(number) {
             None => sets.push(smallvec![row]),
             Some(_) if equal == EqualLabels::Refuse => return Err(Error::same_labelset()),

@@ -23,7 +23,6 @@ use crate::collected::map_batches;
 use crate::context::QueryContext;
 use crate::error::{Error, Result};
 use crate::kernel::ScalarArg;
-use crate::label_ops::drop_name;
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
 use crate::scalar::{ScalarInput, with_scalars};
 use crate::scalar_math::binary::{BinaryNote, Value, binary};
@@ -134,7 +133,7 @@ impl Operation {
                 self.write_samples(&row, &mut builder, &mut notes);
             }
             if drops_name {
-                drop_name(columns.labels(index), &mut key);
+                self.query.name_removal.remove(columns.labels(index), &mut key);
                 builder.finish_row(&key);
             } else {
                 builder.finish_row(columns.labels(index));

@@ -1,6 +1,9 @@
 //! Runs scripts in the format of Prometheus's own PromQL tests: our own in tests/promql, which all must pass, and those of
 //! Prometheus, of which tests/promql/known.txt names the evaluations that do not pass.
 //!
+//! Prometheus runs its scripts with delayed name removal, and so do we; then without it, where the evaluations in
+//! tests/promql/delayed_names.txt must fail.
+//!
 //! An instant query is also asked as a range query of three steps, and must give the same at the middle one.
 
 mod check;
@@ -8,7 +11,7 @@ mod loaded;
 mod script;
 mod series;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -35,9 +38,17 @@ struct Run {
     failed: BTreeMap<usize, String>,
 }
 
+/// When metric names go.
+#[derive(Clone, Copy)]
+enum Names {
+    AtOnce,
+    AtEnd,
+}
+
 #[test]
 fn our_own_scripts_pass() {
-    let runs = run_all(&own_folder());
+    let names = |script: &str| if script.starts_with("delayed_names") { Names::AtEnd } else { Names::AtOnce };
+    let runs = run_all(&own_folder(), names);
     assert!(!runs.is_empty());
     let report: Vec<String> = runs.iter().flat_map(Run::failures).collect();
     assert!(report.is_empty(), "\n{}", report.join("\n"));
@@ -54,39 +65,49 @@ fn prometheus_scripts_pass_but_for_the_known() {
         eprintln!("skipped: {} is not there", folder.display());
         return;
     }
-    let runs = run_all(&folder);
+    let runs = run_all(&folder, |_| Names::AtEnd);
     assert_eq!(runs.len(), UPSTREAM_SCRIPTS);
     eprintln!("{}", numbers(&runs));
-    let known = known();
+    let known = listed("known.txt");
+    let mut report = differences(&runs, &known, "known.txt");
+    let without = run_all(&folder, |_| Names::AtOnce);
+    let delayed = listed("delayed_names.txt").into_iter().chain(known).collect();
+    report.extend(
+        differences(&without, &delayed, "delayed_names.txt").into_iter().map(|text| format!("at once: {text}")),
+    );
+    assert!(report.is_empty(), "\n{}", report.join("\n"));
+}
+
+/// What failed and is not listed, and what is listed in `file` and passed.
+fn differences(runs: &[Run], listed: &BTreeSet<String>, file: &str) -> Vec<String> {
     let mut report: Vec<String> = runs
         .iter()
         .flat_map(|run| run.failed.iter().map(move |(line, why)| (format!("{}:{line}", run.script), why)))
-        .filter(|(place, _)| !known.contains_key(place))
+        .filter(|(place, _)| !listed.contains(place))
         .map(|(place, why)| format!("{place} {why}"))
         .collect();
     let failed = |place: &str| {
         let (script, line) = place.split_once(':').unwrap_or((place, ""));
         runs.iter().any(|run| run.script == script && line.parse().is_ok_and(|line| run.failed.contains_key(&line)))
     };
-    let passes = known.keys().filter(|place| !failed(place));
-    report.extend(passes.map(|place| format!("{place} passes: take it off tests/promql/known.txt")));
-    assert!(report.is_empty(), "\n{}", report.join("\n"));
+    let passes = listed.iter().filter(|place| !failed(place));
+    report.extend(passes.map(|place| format!("{place} passes: take it off tests/promql/{file}")));
+    report
 }
 
 fn own_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql")
 }
 
-/// Place (`file:line`) and reason of the upstream evaluations that are known not to pass.
-fn known() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(own_folder().join("known.txt")).unwrap();
+/// The places (`file:line`) of upstream evaluations that a file lists, each with a reason behind it perhaps.
+fn listed(file: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(own_folder().join(file)).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    let split = |line: &str| line.split_once(' ').map(|(place, why)| (place.to_owned(), why.to_owned()));
-    lines.map(|line| split(line).unwrap_or_else(|| panic!("{line}: no reason"))).collect()
+    lines.map(|line| line.split(' ').next().unwrap_or(line).to_owned()).collect()
 }
 
 /// Runs every script of a folder, several at a time.
-fn run_all(folder: &Path) -> Vec<Run> {
+fn run_all(folder: &Path, names: impl Fn(&str) -> Names + Sync) -> Vec<Run> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "test")).collect();
     paths.sort();
@@ -96,7 +117,9 @@ fn run_all(folder: &Path) -> Vec<Run> {
         for _ in 0..std::thread::available_parallelism().map_or(2, std::num::NonZero::get) {
             scope.spawn(|| {
                 while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    runs.lock().unwrap().push(run(path));
+                    let script = path.file_name().unwrap().to_string_lossy().into_owned();
+                    let names = names(&script);
+                    runs.lock().unwrap().push(run(path, script, names));
                 }
             });
         }
@@ -107,8 +130,7 @@ fn run_all(folder: &Path) -> Vec<Run> {
 }
 
 /// Runs one script.
-fn run(path: &Path) -> Run {
-    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+fn run(path: &Path, name: String, names: Names) -> Run {
     let commands = script::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut loaded = Loaded::default();
@@ -127,7 +149,7 @@ fn run(path: &Path) -> Run {
             Command::Eval(eval) => {
                 let (_, engine) = asked.get_or_insert_with(|| {
                     let folder = tempfile::tempdir().unwrap();
-                    let engine = runtime.block_on(loaded.engine(folder.path()));
+                    let engine = runtime.block_on(loaded.engine(folder.path(), names));
                     (folder, engine)
                 });
                 run.evals += 1;

@@ -46,7 +46,7 @@ impl Join {
         let notes = Notes::new(spec.op, context, spec.span, steps);
         let mut join = Self { spec, steps, many, one, groups, outputs: Vec::new(), notes };
         join.check_many_side()?;
-        let mut labels = ResultLabels::new(&join.spec.matching, join.spec.drops_name());
+        let mut labels = ResultLabels::new(&join.spec.matching, join.spec.removed_name(context.name_removal));
         join.outputs = matching::outputs(&join.groups, &mut labels, &join.many, &join.one)?;
         Ok(join)
     }

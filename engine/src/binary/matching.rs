@@ -19,6 +19,7 @@ use storage::model::{Labels, label_key};
 use crate::collected::CollectedRows;
 use crate::error::{Error, Result};
 use crate::label_ops::{LabelSubset, is_reserved, merge_disjoint};
+use crate::removed_name::{mark, unmarked};
 
 /// The rows of one signature.
 #[derive(Debug, Default)]
@@ -106,7 +107,7 @@ pub(super) fn check_one_side(
     let mut matched = String::new();
     LabelSubset::from(matching).write(one.labels(second as usize), &mut matched);
     let side = if matching.cardinality == Cardinality::OneToMany { "left" } else { "right" };
-    let mut pair = [first, second].map(|row| Labels::from_key(one.labels(row as usize)).to_string());
+    let mut pair = [first, second].map(|row| Labels::from_key(unmarked(one.labels(row as usize))).to_string());
     pair.sort();
     Err(Error::Execution(format!(
         "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}]\
@@ -124,19 +125,29 @@ fn any_many(matching: &VectorMatching, many: &CollectedRows, step: usize) -> boo
         || (0..many.len()).any(|row| many.row(row).is_present(step))
 }
 
+/// What becomes of a result's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RemovedName {
+    /// It stays.
+    Never,
+    /// It is not among the labels.
+    AtOnce,
+    /// It goes at the end of the query.
+    AtEnd,
+}
+
 /// Makes the labels of result rows.
 #[derive(Debug)]
 pub(super) struct ResultLabels<'a> {
     matching: &'a VectorMatching,
-    drop_name: bool,
+    removed: RemovedName,
     kept: String,
     included: String,
 }
 
 impl<'a> ResultLabels<'a> {
-    /// `drop_name`: the operation changes what the metric means.
-    pub(super) fn new(matching: &'a VectorMatching, drop_name: bool) -> Self {
-        Self { matching, drop_name, kept: String::new(), included: String::new() }
+    pub(super) fn new(matching: &'a VectorMatching, removed: RemovedName) -> Self {
+        Self { matching, removed, kept: String::new(), included: String::new() }
     }
 
     /// Replaces `out` by the labels of the result of two rows, the "many" side's first.
@@ -145,20 +156,25 @@ impl<'a> ResultLabels<'a> {
         let one_to_one = *cardinality == Cardinality::OneToOne;
         let listed = |name: label_key::Escaped<'_>, names: &[String]| names.iter().any(|n| name.is(n));
         let keep = |name: label_key::Escaped<'_>| {
-            let dropped = self.drop_name && is_reserved(name);
+            let dropped = self.removed == RemovedName::AtOnce && is_reserved(name);
             let unmatched = one_to_one && listed(name, labels) != *on;
             !dropped && !unmatched && !listed(name, include)
         };
-        if include.is_empty() {
-            out.clear();
-            label_key::filter_into(many, out, keep);
-            return;
-        }
+        // whatever the sides were, only this operation says what becomes of the name
+        let (many, one) = (unmarked(many), unmarked(one));
         self.kept.clear();
         label_key::filter_into(many, &mut self.kept, keep);
-        self.included.clear();
-        label_key::filter_into(one, &mut self.included, |name| listed(name, include));
-        merge_disjoint(&self.kept, &self.included, out);
+        if include.is_empty() {
+            std::mem::swap(&mut self.kept, out);
+        } else {
+            self.included.clear();
+            label_key::filter_into(one, &mut self.included, |name| listed(name, include));
+            merge_disjoint(&self.kept, &self.included, out);
+        }
+        if self.removed == RemovedName::AtEnd {
+            std::mem::swap(&mut self.kept, out);
+            mark(&self.kept, out);
+        }
     }
 }
 

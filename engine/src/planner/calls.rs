@@ -14,6 +14,7 @@ use crate::dedup::reads_counter;
 use crate::error::{Error, Result};
 use crate::kernel::{functions_over, range_kernel};
 use crate::map::{ElementFunction, MapExec};
+use crate::removed_name::NameRemoval;
 use crate::scalar::ScalarInput;
 use crate::unique_labels::EqualLabels;
 use crate::window::{LabelOutput, SubqueryExec, WindowExec, WindowFunction, WindowSpec};
@@ -35,10 +36,14 @@ impl Planner {
             Function::MinOf | Function::MaxOf => self.smaller_or_larger(call, grid),
             Function::Timestamp => self.timestamp(arg(0)?, WindowFunction::Timestamp, grid),
             Function::StartTimestamp => self.timestamp(arg(0)?, WindowFunction::StartTime, grid),
-            Function::Absent => Ok(operators::absent(self.single(arg(0)?, grid)?, &absent_matchers(arg(0)?), grid)),
+            Function::Absent => {
+                Ok(operators::absent(self.single(arg(0)?, grid)?, &absent_matchers(arg(0)?), false, grid))
+            }
             Function::AbsentOverTime => {
                 let present = self.range_function(call, grid)?;
-                Ok(operators::absent(ConcatExec::wrap(present), &absent_matchers(arg(0)?), grid))
+                // Prometheus counts it among the functions after which names go at the end, and with them type and unit
+                let removed = self.name_removal() == NameRemoval::AtEnd;
+                Ok(operators::absent(ConcatExec::wrap(present), &absent_matchers(arg(0)?), removed, grid))
             }
             Function::Sort | Function::SortDesc | Function::SortByLabel | Function::SortByLabelDesc => {
                 self.sort(call, grid)
@@ -120,7 +125,8 @@ impl Planner {
             }
             arg => {
                 let function = if starts { ElementFunction::Nothing } else { ElementFunction::StepTime(grid) };
-                let plan: Plan = Arc::new(MapExec::new(self.node(arg, grid)?, function, Vec::new()));
+                let plan: Plan =
+                    Arc::new(MapExec::new(self.node(arg, grid)?, function, Vec::new(), self.name_removal()));
                 Ok(self.unique_labels(plan, may_differ_in_name(arg), EqualLabels::Join, grid))
             }
         }

@@ -7,6 +7,7 @@ use promql::tree::{Aggregate, AggregateOp, Call, Grid, Node, ValueType};
 
 use super::names::may_differ_in_name;
 use super::{Plan, Planner};
+use crate::concat::ConcatExec;
 use crate::count_values::CountValuesExec;
 use crate::error::{Error, Result};
 use crate::histogram_quantile::{HistogramFunction, HistogramQuantileExec};
@@ -15,7 +16,7 @@ use crate::map::{ElementFunction, MapExec};
 use crate::quantile::QuantileExec;
 use crate::sort_vector::{SortKey, SortVectorExec};
 use crate::topk::{ParamAggregate, TopkExec};
-use crate::unique_labels::EqualLabels;
+use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
 
 impl Planner {
     /// A function of one sample at a time.
@@ -25,7 +26,7 @@ impl Planner {
         let (vector, args) =
             call.args.split_first().ok_or_else(|| Error::Internal("a function without arguments".to_owned()))?;
         let args = args.iter().map(|arg| self.scalar(arg, grid)).collect::<Result<Vec<_>>>()?;
-        let plan: Plan = Arc::new(MapExec::new(self.node(vector, grid)?, function, args));
+        let plan: Plan = Arc::new(MapExec::new(self.node(vector, grid)?, function, args, self.name_removal()));
         Ok(self.unique_labels(plan, may_differ_in_name(vector), EqualLabels::Join, grid))
     }
 
@@ -33,9 +34,12 @@ impl Planner {
     pub(super) fn smaller_or_larger(&self, call: &Call, grid: Grid) -> Result<Plan> {
         let clamp = if call.function == Function::MinOf { Function::ClampMax } else { Function::ClampMin };
         match (ElementFunction::of(clamp, grid), call.args.as_slice()) {
-            (Some(function), [a, b]) => {
-                Ok(Arc::new(MapExec::new(self.node(a, grid)?, function, vec![self.scalar(b, grid)?])))
-            }
+            (Some(function), [a, b]) => Ok(Arc::new(MapExec::new(
+                self.node(a, grid)?,
+                function,
+                vec![self.scalar(b, grid)?],
+                self.name_removal(),
+            ))),
             _ => Err(Error::Internal(format!("{} without its arguments", call.function.name()))),
         }
     }
@@ -57,7 +61,7 @@ impl Planner {
             }
             _ => return Err(Error::Internal("a label function with other arguments than it takes".to_owned())),
         };
-        Ok(self.unique_labels(Arc::new(plan), true, EqualLabels::Join, grid))
+        Ok(Arc::new(UniqueLabelsExec::new(ConcatExec::wrap(Arc::new(plan)), EqualLabels::Join, grid.steps())))
     }
 
     /// `topk`, `quantile`, `count_values` and their like.

@@ -16,6 +16,7 @@ use crate::constant::ConstantExec;
 use crate::error::{Error, Result};
 use crate::map::{ElementFunction, MapExec};
 use crate::one_row::{AbsentExec, ScalarExec, absent_labels};
+use crate::removed_name::{NameRemoval, mark};
 use crate::set::SetExec;
 use crate::step_invariant::StepInvariantExec;
 use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
@@ -42,9 +43,15 @@ pub(super) fn scalar(input: Plan, grid: Grid) -> Plan {
     Arc::new(ScalarExec::new(input, grid.steps()))
 }
 
-/// `absent()` of a vector of one partition.
-pub(super) fn absent(input: Plan, matchers: &[Matcher], grid: Grid) -> Plan {
-    Arc::new(AbsentExec::new(input, absent_labels(matchers), grid.steps()))
+/// `absent()` of a vector of one partition. `name_removed`: the labels lose the metric's type and unit at the end of the query.
+pub(super) fn absent(input: Plan, matchers: &[Matcher], name_removed: bool, grid: Grid) -> Plan {
+    let labels = absent_labels(matchers);
+    let mut key = String::new();
+    match name_removed {
+        true => mark(labels.as_key(), &mut key),
+        false => key.push_str(labels.as_key()),
+    }
+    Arc::new(AbsentExec::new(input, key, grid.steps()))
 }
 
 /// What has one step, at every step of `grid`.
@@ -53,6 +60,11 @@ pub(super) fn repeat(input: Plan, grid: Grid) -> Result<Plan> {
 }
 
 impl Planner {
+    /// When the plan's operators remove names.
+    pub(super) fn name_removal(&self) -> NameRemoval {
+        self.settings.context.name_removal
+    }
+
     /// The same at every step: evaluated at the first one.
     pub(super) fn step_invariant(&self, inner: &Node, grid: Grid) -> Result<Plan> {
         if grid.steps() == 1 {
@@ -61,14 +73,20 @@ impl Planner {
         repeat(self.node(inner, first_step(grid))?, grid)
     }
 
-    /// Refuses series with equal labels, where there may be any.
+    /// Refuses series that the loss of their names has made equal, where there may be any. Where names stay to the end of the
+    /// query, it is there that they are refused.
     pub(super) fn unique_labels(&self, plan: Plan, needed: bool, equal: EqualLabels, grid: Grid) -> Plan {
-        if needed { Arc::new(UniqueLabelsExec::new(ConcatExec::wrap(plan), equal, grid.steps())) } else { plan }
+        if needed && self.settings.context.name_removal == NameRemoval::AtOnce {
+            Arc::new(UniqueLabelsExec::new(ConcatExec::wrap(plan), equal, grid.steps()))
+        } else {
+            plan
+        }
     }
 
     /// Unary minus.
     pub(super) fn negate(&self, inner: &Node, grid: Grid) -> Result<Plan> {
-        let plan: Plan = Arc::new(MapExec::new(self.node(inner, grid)?, ElementFunction::Negate, Vec::new()));
+        let plan: Plan =
+            Arc::new(MapExec::new(self.node(inner, grid)?, ElementFunction::Negate, Vec::new(), self.name_removal()));
         Ok(self.unique_labels(plan, may_differ_in_name(inner), EqualLabels::Join, grid))
     }
 

@@ -47,7 +47,7 @@ impl Evaluator {
                 self.run_kernel(kernel.as_ref(), key, samples, &mut row)?;
             }
         }
-        let labels = self.spec.labels.write(key, &mut self.labels);
+        let labels = self.spec.labels.write(key, self.query.name_removal, &mut self.labels);
         let count = builder.finish_row(labels);
         self.query.samples.add(count)
     }

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use promql::tree::Projection;
-use storage::model::{METRIC_NAME, label_key};
+use storage::model::label_key;
+
+use crate::label_ops::is_reserved;
+use crate::removed_name::{NameRemoval, is_marked, mark, unmarked};
 
 /// How a result's labels follow from a series' labels.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,13 +19,18 @@ pub struct LabelOutput {
 
 impl LabelOutput {
     /// Writes to `out` the key of the result, or says that it is `key` itself.
-    pub(super) fn write<'a>(&self, key: &'a str, out: &'a mut String) -> &'a str {
+    pub(super) fn write<'a>(&self, key: &'a str, removal: NameRemoval, out: &'a mut String) -> &'a str {
         if !self.drop_name && self.projection == Projection::All {
             return key;
         }
-        out.clear();
-        label_key::filter_into(key, out, |name| {
-            if self.drop_name && name.is(METRIC_NAME) {
+        let labels = unmarked(key);
+        let at_once = self.drop_name && removal == NameRemoval::AtOnce;
+        mark("", out);
+        if at_once || !(self.drop_name || is_marked(key)) {
+            out.clear();
+        }
+        label_key::filter_into(labels, out, |name| {
+            if at_once && is_reserved(name) {
                 return false;
             }
             match &self.projection {

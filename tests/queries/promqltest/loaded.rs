@@ -15,6 +15,7 @@ use storage::model::{
 use storage::side_index::{SideIndexCache, SideIndexSettings};
 use storage::store::LocalDirStore;
 
+use super::Names;
 use super::script::Load;
 use super::series::Point;
 
@@ -52,7 +53,7 @@ impl Loaded {
     }
 
     /// An engine over a new block in `folder`, which must be empty.
-    pub async fn engine(&self, folder: &Path) -> Engine {
+    pub async fn engine(&self, folder: &Path, names: Names) -> Engine {
         self.write_block(folder);
         let side_indexes = SideIndexCache::new(SideIndexSettings::default());
         let store = LocalDirStore::open(folder, side_indexes).await.unwrap();
@@ -65,7 +66,7 @@ impl Loaded {
             replica_labels: Vec::new(),
             default_subquery_step_ms: 60_000,
             parse: ParseOptions::experimental(),
-            features: EngineFeatures { start_timestamps: true },
+            features: EngineFeatures { start_timestamps: true, delayed_name_removal: matches!(names, Names::AtEnd) },
             compute: None,
         };
         Engine::new(Arc::new(store), settings)
