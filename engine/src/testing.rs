@@ -122,7 +122,7 @@ pub(crate) struct SourceExec {
 }
 
 impl SourceExec {
-    fn new(steps: usize, text: &str, end: End) -> Self {
+    pub(crate) fn new(steps: usize, text: &str, end: End) -> Self {
         Self::of(vector_schema(steps), vec![batches(steps, text)], end)
     }
 
