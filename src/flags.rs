@@ -185,6 +185,8 @@ pub enum Feature {
     PromqlBinopFillModifiers,
     /// Metric names go at the end of a query.
     PromqlDelayedNameRemoval,
+    /// Counters are told by the label `__type__`.
+    TypeAndUnitLabels,
     /// `start_timestamp`, and start timestamps in functions of counters.
     UseStartTimestamps,
 }

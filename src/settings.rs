@@ -82,6 +82,7 @@ pub fn engine_settings(flags: &QueryFlags, compute: Handle) -> anyhow::Result<En
         features: EngineFeatures {
             start_timestamps: flags.features.contains(&Feature::UseStartTimestamps),
             delayed_name_removal: flags.features.contains(&Feature::PromqlDelayedNameRemoval),
+            type_and_unit_labels: flags.features.contains(&Feature::TypeAndUnitLabels),
         },
         compute: Some(compute),
     })

@@ -51,6 +51,7 @@ fn plan(partitions: usize, groups: usize) -> Arc<dyn ExecutionPlan> {
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
         name_removal: engine::NameRemoval::AtOnce,
+        type_labels: false,
         text: "sum by (group) (m)".into(),
     };
     let grouping = Grouping::By(vec!["group".to_owned()]);

@@ -84,6 +84,7 @@ fn rate() -> Arc<dyn ExecutionPlan> {
         name: "rate",
         counter: true,
         start_times: false,
+        histogram_stats: false,
         args: Vec::new(),
         labels: LabelOutput { drop_name: true, projection: Projection::All },
         span: Span::default(),
@@ -93,6 +94,7 @@ fn rate() -> Arc<dyn ExecutionPlan> {
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
         name_removal: engine::NameRemoval::AtOnce,
+        type_labels: false,
         text: "rate(requests_total[5m])".into(),
     };
     Arc::new(WindowExec::new(source.expect("batches of the schema"), spec, context))

@@ -18,6 +18,8 @@ pub struct QueryContext {
     pub lookback_ms: i64,
     /// When what is no longer a metric loses its name.
     pub name_removal: NameRemoval,
+    /// Whether the label `__type__` tells counters, not their names.
+    pub type_labels: bool,
     /// The query text, for the line and column of annotations.
     pub text: Arc<str>,
 }

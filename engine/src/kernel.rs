@@ -218,6 +218,8 @@ pub struct KernelContext<'a> {
     pub annotations: &'a AnnotationSink,
     /// The series' metric name, for annotations; empty where it has none.
     pub metric_name: &'a str,
+    /// The series' label `__type__`, empty where it has none, if that is what tells a counter; else its name does.
+    pub type_label: Option<&'a str>,
     /// `line:column` of the call's first argument in the query text, for annotations. That is the range vector
     /// in all functions but `quantile_over_time`.
     pub position: &'a str,

@@ -72,6 +72,8 @@ pub struct EngineFeatures {
     pub start_timestamps: bool,
     /// Metric names go at the end of a query (`promql-delayed-name-removal`).
     pub delayed_name_removal: bool,
+    /// `rate` and `increase` take for counters what the label `__type__` says is one (`type-and-unit-labels`).
+    pub type_and_unit_labels: bool,
 }
 
 /// Answers PromQL over one store.
@@ -264,6 +266,7 @@ impl Run {
             samples,
             lookback_ms: self.request.lookback_ms.unwrap_or(settings.lookback_ms),
             name_removal: if settings.features.delayed_name_removal { NameRemoval::AtEnd } else { NameRemoval::AtOnce },
+            type_labels: settings.features.type_and_unit_labels,
             text: self.request.text.as_str().into(),
         };
         let planner_settings = PlannerSettings {

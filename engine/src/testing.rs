@@ -38,6 +38,7 @@ pub(crate) fn context() -> QueryContext {
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
         name_removal: NameRemoval::AtOnce,
+        type_labels: false,
         text: QUERY.into(),
     }
 }

@@ -12,6 +12,7 @@
 //! Partitions and order are the input's; rows without any sample are left out.
 
 mod evaluate;
+mod histogram_stats;
 mod label_output;
 mod subquery;
 mod worker;
@@ -70,6 +71,8 @@ pub struct WindowSpec {
     pub counter: bool,
     /// Whether the function minds start timestamps.
     pub start_times: bool,
+    /// Whether only counts and sums of histograms are wanted.
+    pub histogram_stats: bool,
     /// Its scalar arguments.
     pub args: Vec<ScalarInput>,
     /// The labels of the result.
@@ -119,6 +122,9 @@ impl WindowSpec {
         let margin = windows.margin;
         if margin != Margin::default() {
             write!(f, ", margin={}ms..{}ms", margin.before_ms, margin.after_ms)?;
+        }
+        if self.histogram_stats {
+            f.write_str(", histograms=count and sum")?;
         }
         write!(f, "{}", self.labels)
     }

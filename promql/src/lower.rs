@@ -1,5 +1,5 @@
-//! Syntax tree to query tree, in three passes: translate and fold constants; wrap what is the same at every step; work out which
-//! labels each selector is asked for.
+//! Syntax tree to query tree, in four passes: translate and fold constants; wrap what is the same at every step; work out which
+//! labels each selector is asked for, and which are asked only for counts and sums of histograms.
 //!
 //! Translation resolves `start()`, `end()`, `step()` and `range()` to the query's times, evaluates duration expressions, drops
 //! parentheses and unary plus, fills in default arguments and subquery steps, and sorts label lists. Offsets and `@` stay with their
@@ -7,6 +7,7 @@
 
 mod duration;
 mod fold;
+mod histogram_stats;
 mod invariant;
 mod projection;
 
@@ -49,6 +50,7 @@ pub fn lower(expr: &Expr, options: &LowerOptions) -> Result<Node, LowerError> {
     };
     let mut node = invariant::wrap(node);
     projection::assign(&mut node);
+    histogram_stats::assign(&mut node);
     Ok(node)
 }
 
@@ -111,6 +113,7 @@ impl Lowering<'_> {
             at: self.at(selector.at),
             border: selector.border,
             projection: Projection::All,
+            histogram_stats: false,
             span: selector.span,
         })
     }

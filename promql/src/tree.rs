@@ -119,6 +119,8 @@ pub struct VectorSelector {
     pub border: Border,
     /// Labels that the query needs of this selector.
     pub projection: Projection,
+    /// Of native histograms only count, sum and whether they follow a counter reset are needed.
+    pub histogram_stats: bool,
     /// Where it stands in the text.
     pub span: Span,
 }

@@ -281,6 +281,7 @@ fn when_info_series_are_looked_at() {
             at,
             border: promql::tree::Border::Plain,
             projection: Projection::All,
+            histogram_stats: false,
             span: Span::default(),
         })
     };

@@ -120,11 +120,14 @@ impl<const COUNTER: bool, const PER_SECOND: bool> HistogramKernel for Extrapolat
     }
 }
 
-/// Notes that a series is not named like a counter.
+/// Notes that a series is not named like a counter, or not labelled as one.
 pub(super) fn note_name(context: &KernelContext<'_>, notes: &mut Notes) {
     let name = context.metric_name;
-    let named_like_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
-    if !name.is_empty() && !named_like_counter {
-        notes.add(Note::NotNamedLikeCounter);
+    let like_counter = match context.type_label {
+        Some(label) => ["counter", "histogram"].contains(&label),
+        None => ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)),
+    };
+    if !name.is_empty() && !like_counter {
+        notes.add(Note::NotLikeCounter);
     }
 }

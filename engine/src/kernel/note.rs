@@ -11,8 +11,8 @@ pub(super) enum Note {
     MixedWindow,
     /// A window held floats and histograms, of which only the floats counted.
     HistogramsIgnored,
-    /// rate or increase of a series that is not named like a counter.
-    NotNamedLikeCounter,
+    /// rate or increase of a series that is not named, or where types are labels not labelled, like a counter.
+    NotLikeCounter,
     /// A counter function met a gauge histogram.
     NotCounter,
     /// A gauge function met a counter histogram.
@@ -69,11 +69,15 @@ impl Notes {
                  {metric_name} ({position})"
             ));
         }
-        if self.has(Note::NotNamedLikeCounter) {
-            annotations.info(format!(
-                "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
-                 {metric_name} ({position})"
-            ));
+        if self.has(Note::NotLikeCounter) {
+            let reason = match context.type_label {
+                Some(label) => {
+                    format!("__type__ label is not set to \"counter\" or \"histogram\", got {}", quote_go(label))
+                }
+                None => "name does not end in _total/_sum/_count/_bucket".to_owned(),
+            };
+            annotations
+                .info(format!("PromQL info: metric might not be a counter, {reason}: {metric_name} ({position})"));
         }
         if self.has(Note::NotCounter) {
             annotations.warn(format!(

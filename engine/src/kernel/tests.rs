@@ -23,7 +23,14 @@ fn run_over(
     args: &[ScalarArg],
 ) -> Vec<Option<f64>> {
     let annotations = AnnotationSink::default();
-    let context = KernelContext { windows, args, annotations: &annotations, metric_name: "x_total", position: "1:6" };
+    let context = KernelContext {
+        windows,
+        args,
+        annotations: &annotations,
+        metric_name: "x_total",
+        type_label: None,
+        position: "1:6",
+    };
     let series = Series { float_t: t, floats: v, ..Series::default() };
     let mut builder = VectorBuilder::new(windows.steps());
     let mut row = builder.start_row();

@@ -74,12 +74,13 @@ impl Planner {
         let border = if let Node::Matrix(matrix) = range { matrix.border } else { Border::Plain };
         let kernel = range_kernel(call.function, border).ok_or_else(|| refused(call.function, border))?;
         let keeps_name = matches!(call.function, Function::LastOverTime | Function::FirstOverTime);
-        let spec = |windows, projection: &Projection| WindowSpec {
+        let spec = |windows, projection: &Projection, histogram_stats| WindowSpec {
             windows,
             function: WindowFunction::Range(Arc::from(kernel)),
             name: call.function.name(),
             counter: reads_counter(call.function),
             start_times: self.settings.features.start_timestamps && reads_counter(call.function),
+            histogram_stats,
             args,
             labels: LabelOutput { drop_name: !keeps_name, projection: projection.clone() },
             // annotations name the first argument, which is φ for quantile_over_time
@@ -88,12 +89,12 @@ impl Planner {
         let plan: Plan = match range {
             Node::Matrix(matrix) => {
                 let windows = matrix_windows(matrix, grid, self.settings.context.lookback_ms);
-                let spec = spec(windows, &matrix.selector.projection);
+                let spec = spec(windows, &matrix.selector.projection, matrix.selector.histogram_stats);
                 Arc::new(WindowExec::new(self.scan(&matrix.selector)?, spec, self.context()))
             }
             Node::Subquery(subquery) => {
                 let inner = subquery_grid(subquery, grid);
-                let spec = spec(subquery_windows(subquery, grid), &Projection::All);
+                let spec = spec(subquery_windows(subquery, grid), &Projection::All, false);
                 if inner.steps() == 0 {
                     return Ok(operators::empty(grid));
                 }

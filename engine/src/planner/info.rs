@@ -51,6 +51,7 @@ fn complete(call: &mut Call) -> Result<()> {
         at,
         border: Border::Plain,
         projection: Projection::All,
+        histogram_stats: false,
         span: call.span,
     };
     call.args.truncate(1);

@@ -204,6 +204,7 @@ impl Planner {
             name,
             counter: false,
             start_times: false,
+            histogram_stats: selector.histogram_stats,
             args: Vec::new(),
             labels: LabelOutput { drop_name, projection: selector.projection.clone() },
             span: selector.span,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use storage::model::{FloatHistogram, METRIC_NAME, SampleBuffer, Timestamp, is_stale_nan, label_key};
 
+use super::histogram_stats::HistogramStats;
 use super::{WindowFunction, WindowSpec};
 use crate::context::QueryContext;
 use crate::error::Result;
@@ -17,6 +18,7 @@ pub(super) struct Evaluator {
     args: Vec<ScalarArg>,
     query: QueryContext,
     position: String,
+    stats: HistogramStats,
     split: SplitSamples,
     labels: String,
 }
@@ -24,7 +26,8 @@ pub(super) struct Evaluator {
 impl Evaluator {
     pub(super) fn new(spec: WindowSpec, args: Vec<ScalarArg>, query: QueryContext) -> Self {
         let position = query.position(spec.span.start);
-        Self { spec, args, query, position, split: SplitSamples::default(), labels: String::new() }
+        let (stats, split) = (HistogramStats::default(), SplitSamples::default());
+        Self { spec, args, query, position, stats, split, labels: String::new() }
     }
 
     pub(super) fn steps(&self) -> usize {
@@ -36,6 +39,11 @@ impl Evaluator {
         if samples.is_empty() {
             return Ok(());
         }
+        let mut stats = std::mem::take(&mut self.stats);
+        let samples = match self.spec.histogram_stats {
+            true => stats.of(samples, &self.spec.windows),
+            false => samples,
+        };
         let mut row = builder.start_row();
         match &self.spec.function {
             WindowFunction::Select => select(samples, &self.spec.windows, &mut row),
@@ -47,6 +55,7 @@ impl Evaluator {
                 self.run_kernel(kernel.as_ref(), key, samples, &mut row)?;
             }
         }
+        self.stats = stats;
         let labels = self.spec.labels.write(key, self.query.name_removal, &mut self.labels);
         let count = builder.finish_row(labels);
         self.query.samples.add(count)
@@ -61,11 +70,14 @@ impl Evaluator {
     ) -> Result<()> {
         let series = self.split.split(samples, self.spec.start_times);
         let name = label_key::get(key, METRIC_NAME).map(label_key::Escaped::text).unwrap_or_default();
+        let typed = || label_key::get(key, "__type__").map(label_key::Escaped::text).unwrap_or_default();
+        let type_label = self.query.type_labels.then(typed);
         let context = KernelContext {
             windows: self.spec.windows,
             args: &self.args,
             annotations: &self.query.annotations,
             metric_name: &name,
+            type_label: type_label.as_deref(),
             position: &self.position,
         };
         kernel.evaluate(&series, &context, row)

@@ -33,6 +33,7 @@ fn spec(windows: Windows, function: WindowFunction) -> WindowSpec {
         name,
         counter: false,
         start_times: false,
+        histogram_stats: false,
         args: vec![],
         labels,
         span: Span::default(),
@@ -163,6 +164,25 @@ fn a_counter_does_not_fall_where_the_replica_changes() {
         let spec = WindowSpec { counter, ..spec(windows(5, 300_000), resets) };
         testing::check(Arc::new(WindowExec::new(source, spec, testing::context())), expected);
     }
+}
+
+#[test]
+fn labels_tell_counters_where_types_are_labels() {
+    let told = |type_labels, series_labels: &str| {
+        let context = QueryContext { type_labels, ..testing::context() };
+        let rate = WindowFunction::Range(Arc::from(range_kernel(Function::Rate, Border::Plain).unwrap()));
+        let source = Arc::new(series_source(series(&format!("{series_labels} 0:1 60:2")), End::Done));
+        let plan: Arc<dyn ExecutionPlan> =
+            Arc::new(WindowExec::new(source, spec(windows(2, 300_000), rate), context.clone()));
+        futures::executor::block_on(testing::run(&plan)).unwrap();
+        context.annotations.take().1
+    };
+    let gauge = "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got \"gauge\": \
+                 \"m_total\" (1:1)";
+    assert_eq!(told(true, "m_total{__type__=\"gauge\"}"), [gauge]);
+    assert_eq!(told(true, "m{__type__=\"counter\"}"), [""; 0]);
+    assert_eq!(told(false, "m_total{__type__=\"gauge\"}"), [""; 0]);
+    assert!(told(true, "m_total")[0].contains("got \"\": \"m_total\""));
 }
 
 #[test]

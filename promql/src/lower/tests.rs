@@ -173,3 +173,15 @@ fn range_queries_return_no_texts() {
     assert_eq!(refused("a[5m]"), Err(format!("invalid expression type \"range vector\" {rule}")));
     assert_eq!(refused("(a)"), Ok(()));
 }
+
+#[test]
+fn counts_and_sums_want_no_buckets() {
+    let stats = |query: &str| lowered(query).selectors().map(|selector| selector.histogram_stats).collect::<Vec<_>>();
+    assert_eq!(stats("histogram_count(sum(x)) + y"), [true, false]);
+    assert_eq!(stats("histogram_sum(rate(x[5m] @ 1) * scalar(y))"), [true, true]);
+    assert_eq!(stats("sum_over_time(histogram_avg(x)[5m:])"), [false]);
+    assert_eq!(stats("histogram_avg(increase(x[5m:1m]))"), [false]);
+    assert_eq!(stats("histogram_count(x </ 1)"), [false]);
+    assert_eq!(stats("histogram_fraction(0, 1, histogram_count(x)) or histogram_quantile(0.5, x)"), [false, false]);
+    assert_eq!(stats("histogram_stddev(x)"), [false]);
+}

@@ -66,7 +66,11 @@ impl Loaded {
             replica_labels: Vec::new(),
             default_subquery_step_ms: 60_000,
             parse: ParseOptions::experimental(),
-            features: EngineFeatures { start_timestamps: true, delayed_name_removal: matches!(names, Names::AtEnd) },
+            features: EngineFeatures {
+                start_timestamps: true,
+                delayed_name_removal: matches!(names, Names::AtEnd),
+                type_and_unit_labels: false,
+            },
             compute: None,
         };
         Engine::new(Arc::new(store), settings)

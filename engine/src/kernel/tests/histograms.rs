@@ -50,7 +50,14 @@ fn check(
         margin: Margin::default(),
     };
     let args = args_of(function, 1);
-    let context = KernelContext { windows, args: &args, annotations: &annotations, metric_name: "x", position: "1:6" };
+    let context = KernelContext {
+        windows,
+        args: &args,
+        annotations: &annotations,
+        metric_name: "x",
+        type_label: None,
+        position: "1:6",
+    };
     let (float_t, floats): (Vec<i64>, Vec<f64>) = floats.iter().map(|(t, v)| (t * MINUTE, *v)).unzip();
     let (histogram_t, histograms): (Vec<i64>, Vec<Arc<FloatHistogram>>) =
         histograms.iter().map(|(t, h)| (t * MINUTE, Arc::new(h.clone()))).unzip();
@@ -190,8 +197,14 @@ fn arguments_out_of_range() {
     };
     let evaluate = |function: Function, args: &[f64]| {
         let args: Vec<_> = args.iter().map(|arg| ScalarArg::Constant(*arg)).collect();
-        let context =
-            KernelContext { windows, args: &args, annotations: &annotations, metric_name: "x", position: "1:6" };
+        let context = KernelContext {
+            windows,
+            args: &args,
+            annotations: &annotations,
+            metric_name: "x",
+            type_label: None,
+            position: "1:6",
+        };
         let series = Series { float_t: &[MINUTE, 2 * MINUTE], floats: &[1.0, 2.0], ..Series::default() };
         let mut builder = VectorBuilder::new(1);
         let mut row = builder.start_row();
