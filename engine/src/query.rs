@@ -178,7 +178,18 @@ struct Run {
 }
 
 impl Run {
+    /// Evaluates the query; where a block goes while it is read, for another one that has its samples, once more.
     async fn answer(self) -> Result<Answer> {
+        match self.attempt().await {
+            Err(Error::Storage(storage::Error::BlockGone(block))) => {
+                self.engine.store.refresh(block).await?;
+                self.attempt().await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn attempt(&self) -> Result<Answer> {
         let prepared = self.prepare()?;
         let started = Instant::now();
         let t = prepared.grid.start;

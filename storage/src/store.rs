@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::error::Result;
-use crate::model::{ExternalLabels, TimeInterval};
+use crate::model::{BlockId, ExternalLabels, TimeInterval};
 
 pub use block::BlockStore;
 pub use block_set::{BLOCKS_AHEAD, BlockSet};
@@ -67,6 +67,16 @@ pub trait Store: Send + Sync + Debug {
     /// # Errors
     /// As [`series`](Self::series).
     async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet>;
+
+    /// Looks again for what there is, after a stream ended with [`Error::BlockGone`](crate::Error::BlockGone) of `block`:
+    /// what was in it is somewhere else now. A store whose blocks never go has nothing to do.
+    ///
+    /// # Errors
+    /// Where it cannot look.
+    async fn refresh(&self, block: BlockId) -> Result<()> {
+        let _ = block;
+        Ok(())
+    }
 }
 
 /// The selected series of one block, head or peer.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use datafusion::execution::memory_pool::MemoryLimit;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use storage::model::TimeInterval as Interval;
+use storage::model::{BlockId, TimeInterval as Interval};
 use storage::store::{KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesSet, SeriesStream, StoreInfo};
 use tokio::sync::oneshot;
 
@@ -27,6 +27,8 @@ struct TestStore {
     panic: bool,
     watch: Arc<Mutex<Option<Watch>>>,
     warnings: Vec<String>,
+    /// How often the store has to be looked at again until its block is no longer gone.
+    gone: Arc<Mutex<usize>>,
 }
 
 #[async_trait]
@@ -46,6 +48,16 @@ impl Store for TestStore {
     async fn label_values(&self, _name: &str, _request: LabelRequest) -> storage::Result<LabelSet> {
         Ok(LabelSet::default())
     }
+
+    async fn refresh(&self, block: BlockId) -> storage::Result<()> {
+        assert_eq!(block, gone_block());
+        *self.gone.lock() -= 1;
+        Ok(())
+    }
+}
+
+fn gone_block() -> BlockId {
+    "01M84VG4H2WFVW1NK5TSWRT46C".parse().unwrap()
 }
 
 impl SeriesPart for TestStore {
@@ -64,6 +76,9 @@ impl SeriesPart for TestStore {
     fn stream(&self, _range: KeyRange) -> SeriesStream {
         assert!(!self.panic, "the store panics");
         let batch = stream::iter([Ok(series_batch(&self.series))]);
+        if *self.gone.lock() > 0 {
+            return batch.chain(stream::iter([Err(storage::Error::BlockGone(gone_block()))])).boxed();
+        }
         if !self.hang {
             return batch.boxed();
         }
@@ -230,6 +245,22 @@ fn what_the_store_cannot_answer_is_a_warning() {
     let request = QueryRequest { limit: Some(1), ..instant("m or m offset 1s or quantile(2, m)") };
     let invalid = "PromQL warning: quantile value should be between 0 and 1, got 2 (1:30)";
     assert_eq!(query(store, settings(), request).unwrap().warnings, [invalid, "a is gone", "b is gone", TRUNCATED]);
+}
+
+#[test]
+fn a_query_begins_again_once_when_a_block_goes() {
+    for text in ["sum(m)", "m[1m]"] {
+        let gone = Arc::new(Mutex::new(1));
+        let store_of_one = TestStore { gone: Arc::clone(&gone), ..store(TWO) };
+        let answer = query(store_of_one, settings(), instant(text)).unwrap();
+        let calm = query(store(TWO), settings(), instant(text)).unwrap();
+        assert_eq!((*gone.lock(), shown(&answer.value)), (0, shown(&calm.value)));
+        assert_eq!(answer.stats.samples_total, calm.stats.samples_total, "what was read in vain does not count");
+        *gone.lock() = 2;
+        let error = query(TestStore { gone: Arc::clone(&gone), ..store(TWO) }, settings(), instant(text)).unwrap_err();
+        assert!(matches!(error, Error::Storage(storage::Error::BlockGone(_))), "{error:?}");
+        assert_eq!(*gone.lock(), 1, "looked again once");
+    }
 }
 
 #[test]

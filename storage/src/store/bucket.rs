@@ -118,10 +118,7 @@ impl BucketStore {
     /// The blocks to try again with, where `error` is that one of them is gone.
     async fn after_gone(&self, error: Error) -> Result<Arc<BlockSet>> {
         let Error::BlockGone(id) = error else { return Err(error) };
-        tracing::info!(block = %id, "block is gone from the bucket, which is synced again");
-        if self.blocks().get(id).is_some() {
-            self.sync().await?;
-        }
+        self.refresh(id).await?;
         Ok(self.blocks())
     }
 }
@@ -189,5 +186,14 @@ impl Store for BucketStore {
             values = blocks.label_values(name, &request).await;
         }
         Ok(LabelSet { warnings: blocks.warnings(request.interval), ..label_set(values?, request.limit) })
+    }
+
+    async fn refresh(&self, block: BlockId) -> Result<()> {
+        tracing::info!(%block, "block is gone from the bucket, which is synced again");
+        // another request may have done it already
+        if self.blocks().get(block).is_some() {
+            self.sync().await?;
+        }
+        Ok(())
     }
 }
