@@ -1,6 +1,7 @@
 //! The one error type of the engine, and its way through DataFusion.
 
 use datafusion::error::DataFusionError;
+use storage::model::{Labels, TimeInterval};
 
 /// Result of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,6 +25,17 @@ pub enum Error {
     /// The client went away, or the server stops: `canceled`.
     #[error("query was canceled in {0}")]
     Canceled(&'static str),
+    /// A chunk whose checksum is right does not decode. The planner, which knows the parts of the store, turns it into one
+    /// of `Storage` that names the place.
+    #[error("corrupt chunk from {} to {} of series {labels}: {reason}", .interval.mint, .interval.maxt)]
+    Chunk {
+        /// The series, as the query sees it.
+        labels: Labels,
+        /// From its first to its last sample.
+        interval: TimeInterval,
+        /// What the decoder says.
+        reason: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] storage::Error),

@@ -18,12 +18,13 @@ mod names;
 mod operators;
 mod selectors;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 use promql::tree::{Grid, Node, VectorSelector};
-use storage::store::{SeriesPart, SeriesRequest, Store};
+use storage::store::{ChunkPlace, SeriesPart, SeriesRequest, Store};
 
 use crate::concat::ConcatExec;
 use crate::context::QueryContext;
@@ -78,6 +79,22 @@ impl Planner {
     /// What the store could not answer.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = &String> {
         self.selected.values().flat_map(|selected| &selected.warnings)
+    }
+
+    /// An error that names block, file and offset, where `error` is that a chunk does not decode. Series batches do not
+    /// carry places along: the parts that the query selected are asked.
+    pub(crate) fn name_place(&self, error: Error) -> Error {
+        let Error::Chunk { labels, interval, reason } = &error else { return error };
+        let parts = self.selected.values().flat_map(|selected| selected.parts.iter());
+        let places: BTreeSet<ChunkPlace> = parts.flat_map(|part| part.places(labels.as_key(), *interval)).collect();
+        let mut places = places.into_iter();
+        let Some(ChunkPlace { block, file, offset }) = places.next() else { return error };
+        let mut reason = format!("chunk from {} to {} of series {labels}: {reason}", interval.mint, interval.maxt);
+        // blocks with the same samples, which replicas and overlaps may have
+        for ChunkPlace { block, file, offset } in places {
+            let _ = write!(reason, "; or it is the one in {file} of {block} at offset {offset}");
+        }
+        Error::Storage(storage::Error::Corrupt { place: block, file, offset, reason })
     }
 
     /// The plan of `root` over `grid`, of one partition.

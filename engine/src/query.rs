@@ -200,14 +200,16 @@ impl Run {
         let (planner, context) = self.planner(&prepared).await?;
         let query = planner.context();
         planner.warnings().for_each(|missing| query.annotations.warn(missing));
-        let (value, plan_time) = match matrix_root(&prepared.root) {
+        let evaluated = match matrix_root(&prepared.root) {
             Some(matrix) => {
                 let plan = planner.series(&matrix.selector)?;
                 let windows = matrix_windows(matrix, prepared.grid, query.lookback_ms);
-                (self.series_value(plan, &context, matrix.border, &windows, &query).await?, started.elapsed())
+                let value = self.series_value(plan, &context, matrix.border, &windows, &query).await;
+                value.map(|value| (value, started.elapsed()))
             }
-            None => self.plan_value(&planner, &prepared, &context).await?,
+            None => self.plan_value(&planner, &prepared, &context).await,
         };
+        let (value, plan_time) = evaluated.map_err(|error| planner.name_place(error))?;
         let exec = started.elapsed().saturating_sub(plan_time);
         let (value, truncated) = limited(value, self.request.limit);
         if truncated {

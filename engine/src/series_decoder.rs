@@ -7,7 +7,7 @@
 //! 3. Replicas are deduplicated by [`merge_replicas`].
 
 use storage::chunk;
-use storage::model::{SampleBuffer, TimeInterval, Timestamp};
+use storage::model::{Labels, SampleBuffer, TimeInterval, Timestamp};
 use storage::schema::SeriesColumns;
 
 use crate::dedup::merge_replicas;
@@ -91,13 +91,9 @@ fn decode_chunk(
     out: &mut SampleBuffer,
 ) -> Result<()> {
     chunk::decode(columns.encoding.value(chunk), columns.data.value(chunk), interval, out).map_err(|error| {
-        let labels = storage::model::Labels::from_key(columns.labels.value(row));
-        Error::Storage(storage::Error::Corrupt {
-            place: format!("series {labels}"),
-            file: "chunk".to_owned(),
-            offset: 0,
-            reason: format!("chunk from {} to {}: {error}", columns.mint.value(chunk), columns.maxt.value(chunk)),
-        })
+        let labels = Labels::from_key(columns.labels.value(row));
+        let interval = TimeInterval::new(columns.mint.value(chunk), columns.maxt.value(chunk));
+        Error::Chunk { labels, interval, reason: error.to_string() }
     })
 }
 

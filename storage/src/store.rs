@@ -93,6 +93,24 @@ pub trait SeriesPart: Send + Sync + Debug {
     /// The selected series whose final key lies in `range`, sorted by it. Lazy: nothing is fetched before the
     /// first poll, and what is under way stops when the stream is dropped.
     fn stream(&self, range: KeyRange) -> SeriesStream;
+
+    /// Where the chunks of series `key` are stored that span `interval` exactly. For errors of chunks that turn out not
+    /// to decode: series batches do not carry it along. Empty where a part cannot tell.
+    fn places(&self, key: &str, interval: TimeInterval) -> Vec<ChunkPlace> {
+        let _ = (key, interval);
+        Vec::new()
+    }
+}
+
+/// Where a chunk is stored.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkPlace {
+    /// The block's ULID.
+    pub block: String,
+    /// The segment: `chunks/000001`.
+    pub file: String,
+    /// Where in it the chunk begins, in bytes.
+    pub offset: u64,
 }
 
 /// What [`Store::series`] found.

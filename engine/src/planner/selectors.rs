@@ -25,7 +25,7 @@ const SERIES_PER_RANGE_MIN: usize = 64;
 /// What the store selected for one selector.
 #[derive(Debug)]
 pub(crate) struct SelectedSeries {
-    parts: Parts,
+    pub(super) parts: Parts,
     /// Disjoint ranges of keys in ascending order.
     ranges: Vec<KeyRange>,
     /// What the store could not answer.

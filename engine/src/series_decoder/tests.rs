@@ -76,8 +76,8 @@ fn a_damaged_chunk_names_its_series() {
     let mut damaged = chunks(&samples("1:1 2:2 3:3"), 9, 0);
     damaged[0].data.truncate(4);
     let error = decode(all(), damaged.clone()).unwrap_err();
-    let Error::Storage(storage::Error::Corrupt { place, .. }) = error else { panic!("{error:?}") };
-    assert_eq!(place, "series {__name__=\"m\"}");
+    let Error::Chunk { labels, interval, .. } = error else { panic!("{error:?}") };
+    assert_eq!((labels.to_string().as_str(), interval), ("{__name__=\"m\"}", TimeInterval::new(1_000, 3_000)));
     damaged[0].encoding = 99;
     assert!(decode(all(), damaged).is_err());
 }

@@ -16,19 +16,23 @@ use async_trait::async_trait;
 
 use crate::block::BlockMeta;
 use crate::block::meta::META_FILE;
+use crate::block::segments::SegmentName;
 use crate::block::tombstones::{Deleted, TOMBSTONES_FILE, Tombstones};
 use crate::error::{Error, Result};
+use crate::index::ChunkRef;
 use crate::model::{BlockId, ExternalLabels, Matcher, Reservation, TenantScope, TimeInterval, TimeRange, label_key};
 use crate::side_index::cache::is_damage;
 use crate::side_index::schema::{LABEL_PREFIX, LABELS};
-use crate::side_index::{SideIndex, SideIndexCache, column, wrong};
+use crate::side_index::{ChunkSpan, SideIndex, SideIndexCache, column, wrong};
 
 use super::deletions;
 use super::fetch::{self, ChunkFetch};
 use super::files::BlockFiles;
 use super::label_join::LabelJoin;
 use super::selection::{SELECTION_COLUMNS, Selection, SelectionBuilder};
-use super::{KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet, SeriesStream, Store, StoreInfo};
+use super::{
+    ChunkPlace, KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet, SeriesStream, Store, StoreInfo,
+};
 
 /// Largest `meta.json` that is read, in bytes.
 pub const META_SIZE_MAX: u64 = 64 << 20;
@@ -431,5 +435,19 @@ impl SeriesPart for BlockPart {
 
     fn stream(&self, range: KeyRange) -> SeriesStream {
         fetch::stream(Arc::clone(&self.fetch), &range)
+    }
+
+    fn places(&self, key: &str, interval: TimeInterval) -> Vec<ChunkPlace> {
+        let (selection, block) = (&self.fetch.selection, self.fetch.files.place());
+        let from_key = selection.find(&KeyRange { start: Some(key.to_owned()), end: None });
+        let series = from_key.into_iter().next().filter(|&i| selection.key(i) == key);
+        let rows = series.map_or(&[][..], |i| selection.rows(i));
+        let spans = rows.iter().flat_map(|row| selection.chunks(row)).flatten();
+        let place = |span: ChunkSpan| {
+            let at = ChunkRef(span.chunk_ref);
+            let file = SegmentName::new(Arc::clone(&block), at.segment()).rel_path().to_owned();
+            ChunkPlace { block: block.to_string(), file, offset: u64::from(at.offset()) }
+        };
+        spans.filter(|span| span.interval() == interval).map(place).collect()
     }
 }
