@@ -7,6 +7,7 @@
 mod comparison;
 mod determinism;
 mod explain;
+mod faults;
 mod generated;
 mod golden;
 mod hostile;

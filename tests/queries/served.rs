@@ -11,12 +11,14 @@ use compat::http::{Api, ApiSettings, BuildInfo, Readiness};
 use engine::{Engine, EngineFeatures, EngineSettings, ProcessPool};
 use http::Request;
 use http_body_util::BodyExt;
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
 use promql::ParseOptions;
+use storage::bucket::SyncReport;
 use storage::side_index::{SideIndexCache, SideIndexSettings};
 use storage::store::{BucketSettings, BucketStore};
-use storage::{ManualClock, Store};
+use storage::{Clock, ManualClock, Store};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
@@ -30,32 +32,42 @@ pub struct Served {
     runtime: Runtime,
     router: Router,
     engine: Arc<Engine>,
+    bucket: Arc<BucketStore>,
 }
 
 impl Served {
     /// Serves the golden blocks, each selector cut into up to `partitions` ranges.
     pub fn new(partitions: usize) -> Self {
-        Self::over(golden("bucket"), partitions)
+        let served = Self::over(golden("bucket"), partitions);
+        assert_eq!(served.bucket.blocks().len(), 6);
+        served
     }
 
     /// As [`new`](Self::new), with the blocks of a folder.
-    pub fn over(bucket: PathBuf, partitions: usize) -> Self {
+    pub fn over(folder: PathBuf, partitions: usize) -> Self {
+        let objects = Arc::new(LocalFileSystem::new_with_prefix(&folder).unwrap());
+        let settings = BucketSettings { local_root: Some(folder), ..BucketSettings::default() };
+        Self::bucket(objects, settings, engine_settings(partitions))
+    }
+
+    /// Serves the blocks of a bucket.
+    pub fn bucket(objects: Arc<dyn ObjectStore>, bucket: BucketSettings, engine: EngineSettings) -> Self {
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-        let clock = Arc::new(ManualClock::new(NOW_MS));
-        let store = BucketStore::new(
-            Arc::new(LocalFileSystem::new_with_prefix(&bucket).unwrap()),
-            BucketSettings { local_root: Some(bucket), ..BucketSettings::default() },
-            SideIndexCache::new(SideIndexSettings::default()),
-            Arc::clone(&clock) as Arc<dyn storage::Clock>,
-        );
-        let report = runtime.block_on(store.sync()).unwrap();
-        assert!(report.left_out.is_empty(), "{report:?}");
-        let store: Arc<dyn Store> = Arc::new(store);
-        let engine = Arc::new(Engine::new(Arc::clone(&store), engine_settings(partitions)));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW_MS));
+        let side_indexes = SideIndexCache::new(SideIndexSettings::default());
+        let bucket = Arc::new(BucketStore::new(objects, bucket, side_indexes, Arc::clone(&clock)));
+        runtime.block_on(bucket.sync()).unwrap();
+        let store: Arc<dyn Store> = Arc::clone(&bucket) as Arc<dyn Store>;
+        let engine = Arc::new(Engine::new(Arc::clone(&store), engine));
         let readiness = Readiness::new();
         readiness.set(true);
         let api = Api::new(Arc::clone(&engine), store, clock, api_settings(), readiness, Registry::default());
-        Self { router: api.router(), engine, runtime }
+        Self { router: api.router(), engine, runtime, bucket }
+    }
+
+    /// Looks into the bucket again.
+    pub fn sync(&self) -> storage::Result<SyncReport> {
+        self.runtime.block_on(self.bucket.sync())
     }
 
     /// One API for all tests that do not care how it is set.
@@ -75,6 +87,15 @@ impl Served {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(body))
             .unwrap();
+        self.send(request)
+    }
+
+    /// Asks for `path` of the API and waits for status and body.
+    pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        self.send(Request::get(format!("/api/v1/{path}")).body(Body::empty()).unwrap())
+    }
+
+    fn send(&self, request: Request<Body>) -> (u16, Vec<u8>) {
         self.runtime.block_on(async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let status = response.status().as_u16();
@@ -97,7 +118,8 @@ fn parse_options() -> ParseOptions {
     ParseOptions { experimental_functions: true, ..ParseOptions::default() }
 }
 
-fn engine_settings(partitions: usize) -> EngineSettings {
+/// How the engine of [`Served::new`] is set.
+pub fn engine_settings(partitions: usize) -> EngineSettings {
     EngineSettings {
         lookback_ms: 300_000,
         timeout: Duration::from_secs(120),

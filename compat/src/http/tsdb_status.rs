@@ -49,9 +49,11 @@ pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Respons
     }
     let covered = api.store.info().interval;
     let interval = TimeInterval::new(covered.mint.max(covered.maxt.saturating_sub(WINDOW_MS)), covered.maxt);
+    // where nothing is known to be covered, the store may still have to say what it lacks
+    let asked = if covered.mint <= covered.maxt { interval } else { TimeInterval::ALL };
     let (mut parts, mut warnings) = (Vec::new(), BTreeSet::new());
     for matchers in sets {
-        let set = select(&api, matchers, interval, &Arc::from([]), None).await?;
+        let set = select(&api, matchers, asked, &Arc::from([]), None).await?;
         parts.extend(set.parts);
         warnings.extend(set.warnings);
     }
