@@ -143,8 +143,9 @@ struct Sync {
 
 impl Sync {
     async fn once(&self) -> storage::Result<()> {
-        let report = self.store.sync().await?;
-        self.tell(&report);
+        let report = self.store.sync().await;
+        self.metrics.count_sync(report.is_err());
+        self.tell(&report?);
         Ok(())
     }
 

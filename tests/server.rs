@@ -31,8 +31,13 @@ struct Server {
 impl Server {
     /// Starts one on a free port and waits until it is ready.
     fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[])
+    }
+
+    /// As [`start`](Self::start), with more flags.
+    fn start_with(data_dir: &Path, flags: &[&str]) -> Self {
         let data_dir = format!("--data-dir={}", data_dir.display());
-        let mut process = quiver(&["all", &data_dir, "--http-address=127.0.0.1:0"]).spawn().unwrap();
+        let mut process = quiver(&["all", &data_dir, "--http-address=127.0.0.1:0"]).args(flags).spawn().unwrap();
         let mut server = Self { log: BufReader::new(process.stderr.take().unwrap()), process, address: String::new() };
         let listening = server.wait_for("listening for HTTP");
         server.address = listening.split("address=").nth(1).unwrap().trim().to_owned();
@@ -99,6 +104,20 @@ fn an_open_connection_does_not_keep_a_server_from_stopping() {
     assert_eq!(&first, b"HTTP/1.1 200");
     server.signal("-TERM");
     assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_bucket_that_goes_is_told_in_log_and_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start_with(folder.path(), &["--sync-block-duration=20ms"]);
+    assert!(server.get("/metrics").contains("\nthanos_blocks_meta_sync_failures_total 0\n"));
+    std::fs::remove_dir_all(folder.path().join("bucket")).unwrap();
+    let line = server.wait_for("cannot look for blocks");
+    assert!(line.contains("level=warn") && line.contains("No such file or directory"), "{line}");
+    // the metric is counted before the line is written
+    let metrics = server.get("/metrics");
+    let failures = metrics.lines().find_map(|line| line.strip_prefix("thanos_blocks_meta_sync_failures_total "));
+    assert!(failures.unwrap().parse::<u64>().unwrap() > 0, "{metrics}");
 }
 
 #[test]

@@ -234,6 +234,21 @@ fn a_block_that_cannot_be_looked_at_is_a_warning_or_an_error() {
 }
 
 #[test]
+fn a_folder_that_goes_is_not_an_empty_bucket() {
+    let bucket = Bucket::new(BlockWriterSettings::default());
+    let served = bucket.served();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = elsewhere.path().join("moved");
+    std::fs::rename(bucket.folder.path(), &moved).unwrap();
+    let error = served.sync().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: ", bucket.folder.path().display())), "{error}");
+    let (status, answer) = ask(&served, &EVERYTHING);
+    assert_eq!((status, &answer["errorType"], &answer["error"]), (500, &json!("internal"), &json!(error)));
+    std::fs::rename(&moved, bucket.folder.path()).unwrap();
+    assert_eq!(ask(&served, &EVERYTHING), (200, truth()));
+}
+
+#[test]
 fn failing_reads_name_block_and_file() {
     let bucket = Bucket::without_side_index();
     for (part, file) in [("/index", "index"), ("/chunks", "chunks/000001")] {

@@ -65,6 +65,8 @@ impl HttpMetrics {
 #[derive(Debug, Clone, Default)]
 pub struct BlockMetrics {
     synced: Family<BlockState, Gauge>,
+    syncs: Counter,
+    failures: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,7 +80,21 @@ impl BlockMetrics {
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("thanos_blocks_meta_synced", "Blocks by state", metrics.synced.clone());
+        registry.register("thanos_blocks_meta_syncs", "Looks into the bucket", metrics.syncs.clone());
+        registry.register(
+            "thanos_blocks_meta_sync_failures",
+            "Looks into the bucket that failed",
+            metrics.failures.clone(),
+        );
         metrics
+    }
+
+    /// Counts a look into the bucket.
+    pub fn count_sync(&self, failed: bool) {
+        self.syncs.inc();
+        if failed {
+            self.failures.inc();
+        }
     }
 
     /// Sets how many blocks are in `state`.

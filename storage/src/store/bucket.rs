@@ -81,6 +81,10 @@ impl BucketStore {
     /// Where the bucket cannot be listed; a single block that cannot be read is in the report.
     pub async fn sync(&self) -> Result<SyncReport> {
         let mut unreadable = self.unreadable.lock().await;
+        if let Some(root) = &self.settings.local_root {
+            // listing a folder that is not there finds nothing, which would look like an empty bucket
+            std::fs::read_dir(root).map_err(|error| Error::io(root, error))?;
+        }
         let found = self.metas.fetch().await?;
         let (metas, report) = self.settings.filters.apply(found, self.clock.now());
         let before = self.blocks();
@@ -96,6 +100,9 @@ impl BucketStore {
         *self.blocks.write() = Arc::clone(&after);
         for gone in before.iter().filter(|block| after.get(block.id()).is_none()) {
             self.side_indexes.remove(gone.id());
+        }
+        if after.is_empty() && !before.is_empty() {
+            tracing::warn!(blocks = before.len(), "all blocks that were served are gone from the bucket");
         }
         log_changes(&unreadable, &report);
         unreadable.clone_from(&report.unreadable);
