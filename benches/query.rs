@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use engine::{Engine, EngineFeatures, EngineSettings, ProcessPool, QueryRequest, QueryTime};
+use engine::{Deduplication, Engine, EngineFeatures, EngineSettings, ProcessPool, QueryRequest, QueryTime};
 use object_store::local::LocalFileSystem;
 use promql::ParseOptions;
 use promql::tree::Grid;
@@ -42,6 +42,7 @@ fn engine(runtime: &Runtime) -> Engine {
         memory: ProcessPool::new(1 << 30),
         partitions: 1,
         replica_labels: Vec::new(),
+        deduplication: Deduplication::Penalty,
         default_subquery_step_ms: 60_000,
         parse: ParseOptions::default(),
         features: EngineFeatures::default(),

@@ -144,6 +144,9 @@ pub struct QueryFlags {
     /// A label that tells replicas apart; may be repeated, or hold several with commas
     #[arg(long = "query.replica-label", value_name = "LABEL", value_delimiter = ',')]
     pub replica_labels: Vec<String>,
+    /// How replicas become one series: one replica's samples at a time, or every time that any has
+    #[arg(long = "deduplication.func", value_name = "FUNCTION", default_value = "penalty")]
+    pub deduplication: DeduplicationFunc,
     /// Let queries that do not ask read downsampled data, by their step
     #[arg(long = "query.auto-downsampling", overrides_with = "no_auto_downsampling")]
     pub auto_downsampling: bool,
@@ -189,6 +192,15 @@ pub enum Feature {
     TypeAndUnitLabels,
     /// `start_timestamp`, and start timestamps in functions of counters.
     UseStartTimestamps,
+}
+
+/// How replicas become one series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeduplicationFunc {
+    /// For replicas that scrape by themselves.
+    Penalty,
+    /// For copies of the same samples.
+    Chain,
 }
 
 /// How the log is written.

@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use compat::http::ApiSettings;
 use compat::objstore::{self, Bucket};
-use engine::{EngineFeatures, EngineSettings, ProcessPool};
+use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
 use promql::ParseOptions;
 use storage::model::Timestamp;
 use tokio::runtime::Handle;
 
-use crate::flags::{Feature, ObjstoreFlags, QueryFlags, ServerFlags};
+use crate::flags::{DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, ServerFlags};
 use crate::memory::available_bytes;
 use crate::version::build_info;
 
@@ -74,6 +74,10 @@ pub fn engine_settings(flags: &QueryFlags, compute: Handle) -> anyhow::Result<En
         memory: ProcessPool::new(memory_bytes),
         partitions: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         replica_labels: replica_labels(flags)?,
+        deduplication: match flags.deduplication {
+            DeduplicationFunc::Penalty => Deduplication::Penalty,
+            DeduplicationFunc::Chain => Deduplication::Chain,
+        },
         default_subquery_step_ms: positive_ms(
             "--query.default-evaluation-interval",
             flags.default_evaluation_interval,

@@ -50,6 +50,7 @@ fn plan(partitions: usize, groups: usize) -> Arc<dyn ExecutionPlan> {
         annotations: Arc::new(AnnotationSink::default()),
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
+        deduplication: engine::Deduplication::Penalty,
         name_removal: engine::NameRemoval::AtOnce,
         type_labels: false,
         text: "sum by (group) (m)".into(),

@@ -93,6 +93,7 @@ fn rate() -> Arc<dyn ExecutionPlan> {
         annotations: Arc::new(AnnotationSink::default()),
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
+        deduplication: engine::Deduplication::Penalty,
         name_removal: engine::NameRemoval::AtOnce,
         type_labels: false,
         text: "rate(requests_total[5m])".into(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::annotations::AnnotationSink;
+use crate::dedup::Deduplication;
 use crate::error::{Error, Result};
 use crate::removed_name::NameRemoval;
 
@@ -16,6 +17,8 @@ pub struct QueryContext {
     pub samples: Arc<SampleLimit>,
     /// How far back an instant selector looks for a sample, in milliseconds.
     pub lookback_ms: i64,
+    /// How replicas become one series.
+    pub deduplication: Deduplication,
     /// When what is no longer a metric loses its name.
     pub name_removal: NameRemoval,
     /// Whether the label `__type__` tells counters, not their names.

@@ -54,6 +54,7 @@ pub use concat::ConcatExec;
 pub use constant::ConstantExec;
 pub use context::{QueryContext, SampleLimit};
 pub use count_values::CountValuesExec;
+pub use dedup::Deduplication;
 pub use error::{Error, Result};
 pub use histogram_quantile::{HistogramFunction, HistogramQuantileExec};
 pub use info::{InfoExec, InfoSelector, info_reference};

@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 use crate::annotations::{AnnotationSink, TRUNCATED};
 use crate::answer::{Answer, QueryRequest, QueryStats, QueryTime, Value};
 use crate::context::{QueryContext, SampleLimit};
+use crate::dedup::{Deduplication, ReplicaMerge};
 use crate::error::{Error, Result};
 use crate::kernel::{Windows, extended_samples};
 use crate::memory::{PoolBudget, ProcessPool, QueryPool};
@@ -54,6 +55,8 @@ pub struct EngineSettings {
     pub partitions: usize,
     /// Labels that tell replicas apart: `--query.replica-label`.
     pub replica_labels: Vec<String>,
+    /// How replicas become one series: `--deduplication.func`.
+    pub deduplication: Deduplication,
     /// Step of subqueries that name none: `--query.default-evaluation-interval`.
     pub default_subquery_step_ms: i64,
     /// Which syntax is on: `--enable-feature`.
@@ -278,6 +281,7 @@ impl Run {
             annotations: Arc::new(AnnotationSink::default()),
             samples,
             lookback_ms: self.request.lookback_ms.unwrap_or(settings.lookback_ms),
+            deduplication: settings.deduplication,
             name_removal: if settings.features.delayed_name_removal { NameRemoval::AtEnd } else { NameRemoval::AtOnce },
             type_labels: settings.features.type_and_unit_labels,
             text: self.request.text.as_str().into(),
@@ -347,7 +351,8 @@ impl Run {
     ) -> Result<Value> {
         let memory = reservation("query result", context);
         let batches = collect(&plan, Arc::clone(context), &memory).await?;
-        let mut decoder = SeriesDecoder::new(windows.read_interval(), false);
+        let merge = ReplicaMerge { deduplication: query.deduplication, counter: false };
+        let mut decoder = SeriesDecoder::new(windows.read_interval(), merge);
         let mut series = Vec::new();
         for batch in &batches {
             let columns = SeriesColumns::try_new(batch)?;

@@ -2,15 +2,15 @@
 //!
 //! 1. Chunks that no window touches are left alone, unless there are replicas, of which the one that was last counts;
 //!    samples outside the interval are dropped while decoding.
-//! 2. Chunks of one replica that overlap (head against block, out-of-order blocks) merge sample by sample; of two
-//!    samples at one instant the first chunk's counts.
-//! 3. Replicas are deduplicated by [`merge_replicas`].
+//! 2. Chunks of one replica that overlap (head against block, out-of-order blocks) are [chained](chain); of two samples at one
+//!    instant the first chunk's counts.
+//! 3. Replicas are deduplicated as [`ReplicaMerge`] says.
 
 use storage::chunk;
 use storage::model::{Labels, SampleBuffer, TimeInterval, Timestamp};
 use storage::schema::SeriesColumns;
 
-use crate::dedup::merge_replicas;
+use crate::dedup::{ReplicaMerge, chain};
 use crate::error::{Error, Result};
 use crate::kernel::Windows;
 
@@ -20,8 +20,7 @@ pub(crate) struct SeriesDecoder {
     interval: TimeInterval,
     /// Where windows leave gaps between them, which chunks lie in a gap; none where they do not.
     gaps: Option<Windows>,
-    /// Whether a change of replica must not look like a counter reset.
-    counter: bool,
+    merge: ReplicaMerge,
     samples: SampleBuffer,
     /// The chunks of the row at hand.
     chunks: Vec<usize>,
@@ -29,16 +28,16 @@ pub(crate) struct SeriesDecoder {
 
 impl SeriesDecoder {
     /// A decoder of the samples in `interval`.
-    pub(crate) fn new(interval: TimeInterval, counter: bool) -> Self {
-        Self { interval, gaps: None, counter, samples: SampleBuffer::new(), chunks: Vec::new() }
+    pub(crate) fn new(interval: TimeInterval, merge: ReplicaMerge) -> Self {
+        Self { interval, gaps: None, merge, samples: SampleBuffer::new(), chunks: Vec::new() }
     }
 
     /// A decoder of the samples in `windows`.
-    pub(crate) fn for_windows(windows: &Windows, counter: bool) -> Self {
+    pub(crate) fn for_windows(windows: &Windows, merge: ReplicaMerge) -> Self {
         let interval = windows.read_interval();
         let read_ms = windows.read_end(0).saturating_sub(windows.read_start(0));
         let gaps = (windows.at.is_none() && read_ms < windows.grid.step_ms).then_some(*windows);
-        Self { interval, gaps, counter, samples: SampleBuffer::new(), chunks: Vec::new() }
+        Self { interval, gaps, merge, samples: SampleBuffer::new(), chunks: Vec::new() }
     }
 
     /// The samples of `row`, in time order, staleness markers included.
@@ -62,7 +61,7 @@ impl SeriesDecoder {
                 decode_chunk(columns, row, chunk, self.interval, &mut self.samples)?;
             }
         } else {
-            self.samples = decode_replicas(columns, row, &chunks, self.interval, self.counter)?;
+            self.samples = decode_replicas(columns, row, &chunks, self.interval, self.merge)?;
         }
         self.chunks = chunks;
         Ok(&self.samples)
@@ -103,7 +102,7 @@ fn decode_replicas(
     row: usize,
     chunks: &[usize],
     interval: TimeInterval,
-    counter: bool,
+    merge: ReplicaMerge,
 ) -> Result<SampleBuffer> {
     let mut numbers: Vec<u32> = Vec::new();
     let mut replicas: Vec<SampleBuffer> = Vec::new();
@@ -115,45 +114,16 @@ fn decode_replicas(
         if let Some(known) = numbers.iter().position(|&n| n == number) {
             let replica = &mut replicas[known];
             if replica.timestamps.last() < decoded.timestamps.first() {
-                append(replica, &decoded, 0..decoded.len());
+                (0..decoded.len()).for_each(|index| replica.push_from(&decoded, index));
             } else {
-                *replica = merge_overlapping(replica, &decoded);
+                *replica = chain(replica, &decoded);
             }
         } else {
             numbers.push(number);
             replicas.push(decoded.clone());
         }
     }
-    Ok(merge_replicas(replicas, counter))
-}
-
-fn append(target: &mut SampleBuffer, source: &SampleBuffer, range: std::ops::Range<usize>) {
-    range.for_each(|index| target.push_from(source, index));
-}
-
-/// All samples of both in time order; at one instant `first` counts.
-fn merge_overlapping(first: &SampleBuffer, second: &SampleBuffer) -> SampleBuffer {
-    let mut merged = SampleBuffer::new();
-    let (mut i, mut j) = (0, 0);
-    while i < first.len() || j < second.len() {
-        let (a, b) = (first.timestamps.get(i), second.timestamps.get(j));
-        match (a, b) {
-            (Some(a), Some(b)) if b < a => {
-                append(&mut merged, second, j..j + 1);
-                j += 1;
-            }
-            (None, _) => {
-                append(&mut merged, second, j..j + 1);
-                j += 1;
-            }
-            (Some(a), b) => {
-                append(&mut merged, first, i..i + 1);
-                j += usize::from(b == Some(a));
-                i += 1;
-            }
-        }
-    }
-    merged
+    Ok(merge.merge(replicas))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use storage::model::{FloatHistogram, Labels, Span};
 
 use crate::annotations::AnnotationSink;
 use crate::context::{QueryContext, SampleLimit};
+use crate::dedup::Deduplication;
 use crate::error::{Error, Result};
 use crate::operator::{batch_stream, operator_plumbing, partition_count, plan_properties};
 use crate::removed_name::NameRemoval;
@@ -37,6 +38,7 @@ pub(crate) fn context() -> QueryContext {
         annotations: Arc::new(AnnotationSink::default()),
         samples: Arc::new(SampleLimit::new(0)),
         lookback_ms: 300_000,
+        deduplication: Deduplication::Penalty,
         name_removal: NameRemoval::AtOnce,
         type_labels: false,
         text: QUERY.into(),

@@ -31,6 +31,7 @@ use storage::model::SampleBuffer;
 use storage::schema::SeriesColumns;
 
 use crate::context::QueryContext;
+use crate::dedup::ReplicaMerge;
 use crate::error::Result;
 use crate::kernel::{Margin, RangeKernel, Windows};
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
@@ -151,7 +152,8 @@ impl ExecutionPlan for WindowExec {
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let input = self.input.execute(partition, Arc::clone(&context))?;
-        let source = SeriesSource(SeriesDecoder::for_windows(&self.spec.windows, self.spec.counter));
+        let merge = ReplicaMerge { deduplication: self.context.deduplication, counter: self.spec.counter };
+        let source = SeriesSource(SeriesDecoder::for_windows(&self.spec.windows, merge));
         Ok(window_stream(source, input, self.spec.clone(), self.context.clone(), context, metrics))
     }
 }

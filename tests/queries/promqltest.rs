@@ -1,13 +1,15 @@
 //! Runs scripts in the format of Prometheus's own PromQL tests: our own in tests/promql, which all must pass, and those of
 //! Prometheus, of which tests/promql/known.txt names the evaluations that do not pass.
 //!
-//! Prometheus runs its scripts with delayed name removal, and so do we; then without it, where the evaluations in
+//! Each script runs over a store in memory, over a TSDB block, and over the blocks of two replicas of which each lacks other samples.
+//! Prometheus runs its scripts with delayed name removal, and so do we; over the block also without it, where the evaluations in
 //! tests/promql/delayed_names.txt must fail.
 //!
 //! An instant query is also asked as a range query of three steps, and must give the same at the middle one.
 
 mod check;
 mod loaded;
+mod memory;
 mod script;
 mod series;
 
@@ -38,8 +40,20 @@ struct Run {
     failed: BTreeMap<usize, String>,
 }
 
+/// Where a script's series are.
+#[derive(Debug, Clone, Copy)]
+enum Storage {
+    /// In memory.
+    Memory,
+    /// In a TSDB block.
+    Blocks,
+    /// In the blocks of two replicas, which lack every third sample each, at different places, so that together they have all. The
+    /// label that tells them apart overrides one that the series have.
+    Replicas,
+}
+
 /// When metric names go.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Names {
     AtOnce,
     AtEnd,
@@ -48,10 +62,12 @@ enum Names {
 #[test]
 fn our_own_scripts_pass() {
     let names = |script: &str| if script.starts_with("delayed_names") { Names::AtEnd } else { Names::AtOnce };
-    let runs = run_all(&own_folder(), names);
-    assert!(!runs.is_empty());
-    let report: Vec<String> = runs.iter().flat_map(Run::failures).collect();
-    assert!(report.is_empty(), "\n{}", report.join("\n"));
+    for storage in [Storage::Memory, Storage::Blocks, Storage::Replicas] {
+        let runs = run_all(&own_folder(), storage, names);
+        assert!(!runs.is_empty());
+        let report: Vec<String> = runs.iter().flat_map(Run::failures).collect();
+        assert!(report.is_empty(), "{storage:?}\n{}", report.join("\n"));
+    }
 }
 
 #[test]
@@ -65,16 +81,22 @@ fn prometheus_scripts_pass_but_for_the_known() {
         eprintln!("skipped: {} is not there", folder.display());
         return;
     }
-    let runs = run_all(&folder, |_| Names::AtEnd);
-    assert_eq!(runs.len(), UPSTREAM_SCRIPTS);
-    eprintln!("{}", numbers(&runs));
     let known = listed("known.txt");
-    let mut report = differences(&runs, &known, "known.txt");
-    let without = run_all(&folder, |_| Names::AtOnce);
-    let delayed = listed("delayed_names.txt").into_iter().chain(known).collect();
-    report.extend(
-        differences(&without, &delayed, "delayed_names.txt").into_iter().map(|text| format!("at once: {text}")),
-    );
+    let with_known = |file| listed(file).into_iter().chain(known.clone()).collect();
+    let (replicas, delayed) = (with_known("replicas.txt"), with_known("delayed_names.txt"));
+    let mut report = Vec::new();
+    for (storage, names, listed, file) in [
+        (Storage::Memory, Names::AtEnd, &known, "known.txt"),
+        (Storage::Blocks, Names::AtEnd, &known, "known.txt"),
+        (Storage::Replicas, Names::AtEnd, &replicas, "replicas.txt"),
+        (Storage::Blocks, Names::AtOnce, &delayed, "delayed_names.txt"),
+    ] {
+        let runs = run_all(&folder, storage, |_| names);
+        assert_eq!(runs.len(), UPSTREAM_SCRIPTS);
+        eprintln!("{storage:?}, names removed {names:?}\n{}", numbers(&runs));
+        let differences = differences(&runs, listed, file);
+        report.extend(differences.into_iter().map(|text| format!("{storage:?}, {names:?}: {text}")));
+    }
     assert!(report.is_empty(), "\n{}", report.join("\n"));
 }
 
@@ -107,7 +129,7 @@ fn listed(file: &str) -> BTreeSet<String> {
 }
 
 /// Runs every script of a folder, several at a time.
-fn run_all(folder: &Path, names: impl Fn(&str) -> Names + Sync) -> Vec<Run> {
+fn run_all(folder: &Path, storage: Storage, names: impl Fn(&str) -> Names + Sync) -> Vec<Run> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "test")).collect();
     paths.sort();
@@ -119,7 +141,7 @@ fn run_all(folder: &Path, names: impl Fn(&str) -> Names + Sync) -> Vec<Run> {
                 while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let script = path.file_name().unwrap().to_string_lossy().into_owned();
                     let names = names(&script);
-                    runs.lock().unwrap().push(run(path, script, names));
+                    runs.lock().unwrap().push(run(path, script, storage, names));
                 }
             });
         }
@@ -130,7 +152,7 @@ fn run_all(folder: &Path, names: impl Fn(&str) -> Names + Sync) -> Vec<Run> {
 }
 
 /// Runs one script.
-fn run(path: &Path, name: String, names: Names) -> Run {
+fn run(path: &Path, name: String, storage: Storage, names: Names) -> Run {
     let commands = script::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut loaded = Loaded::default();
@@ -149,7 +171,7 @@ fn run(path: &Path, name: String, names: Names) -> Run {
             Command::Eval(eval) => {
                 let (_, engine) = asked.get_or_insert_with(|| {
                     let folder = tempfile::tempdir().unwrap();
-                    let engine = runtime.block_on(loaded.engine(folder.path(), names));
+                    let engine = runtime.block_on(loaded.engine(folder.path(), storage, names));
                     (folder, engine)
                 });
                 run.evals += 1;

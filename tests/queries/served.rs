@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use compat::http::{Api, ApiSettings, BuildInfo, Readiness};
-use engine::{Engine, EngineFeatures, EngineSettings, ProcessPool};
+use engine::{Deduplication, Engine, EngineFeatures, EngineSettings, ProcessPool};
 use http::Request;
 use http_body_util::BodyExt;
 use object_store::ObjectStore;
@@ -127,6 +127,7 @@ pub fn engine_settings(partitions: usize) -> EngineSettings {
         memory: ProcessPool::new(MEMORY_BYTES),
         partitions,
         replica_labels: Vec::new(),
+        deduplication: Deduplication::Penalty,
         default_subquery_step_ms: 60_000,
         parse: parse_options(),
         features: EngineFeatures::default(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use engine::{EngineFeatures, EngineSettings, ProcessPool};
+use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
 use http::{Request, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Api {
         memory: ProcessPool::new(1 << 30),
         partitions: 1,
         replica_labels: vec!["replica".to_owned()],
+        deduplication: Deduplication::Penalty,
         default_subquery_step_ms: 60_000,
         parse,
         features: EngineFeatures::default(),

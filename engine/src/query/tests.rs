@@ -114,6 +114,7 @@ fn settings() -> EngineSettings {
         memory: ProcessPool::new(64 << 20),
         partitions: 2,
         replica_labels: vec![],
+        deduplication: Deduplication::Penalty,
         default_subquery_step_ms: 60_000,
         parse: ParseOptions::default(),
         features: EngineFeatures::default(),

@@ -16,7 +16,7 @@ fn decode(mut decoder: SeriesDecoder, mut chunks: Vec<TestChunk>) -> Result<Samp
 }
 
 fn all() -> SeriesDecoder {
-    SeriesDecoder::new(TimeInterval::ALL, false)
+    SeriesDecoder::new(TimeInterval::ALL, ReplicaMerge::default())
 }
 
 #[track_caller]
@@ -65,10 +65,14 @@ fn replicas_are_deduplicated_over_gaps_too() {
     let b = chunks(&samples("45:105 55:106 65:107 75:108 85:109 95:110 105:111 115:112"), 4, 1);
     let grid = Grid { start: 0, end: 120_000, step_ms: 60_000 };
     let windows = Windows { grid, offset_ms: 0, at: None, range_ms: 10_000, margin: Margin::default() };
-    let decoded = decode(SeriesDecoder::for_windows(&windows, false), [a.clone(), b].concat()).unwrap();
+    let decoded =
+        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), [a.clone(), b].concat()).unwrap();
     assert_eq!(decoded, samples("0:1 10:2 20:3 30:4 40:5 50:6 60:7 70:8 80:9 90:10 100:11 110:12 120:13"));
     // without another replica, what lies between windows is not even decoded
-    assert_eq!(decode(SeriesDecoder::for_windows(&windows, false), a).unwrap(), samples("0:1 60:7 120:13"));
+    assert_eq!(
+        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), a).unwrap(),
+        samples("0:1 60:7 120:13")
+    );
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn hostile_times_do_not_panic() {
     {
         let mut chunk = chunks(&samples("20:1"), 9, 0).remove(0);
         (chunk.mint, chunk.maxt) = (mint, maxt);
-        decode(SeriesDecoder::for_windows(&windows, false), vec![chunk]).unwrap();
+        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), vec![chunk]).unwrap();
     }
 }
 
@@ -146,8 +150,8 @@ proptest! {
             series.iter().flat_map(|(samples, per_chunk, replica)| chunks(samples, *per_chunk, *replica)).collect();
         let last = windows.steps() - 1;
         let interval = TimeInterval::new(windows.start(0) + 1, windows.end(last));
-        let everything = decode(SeriesDecoder::new(interval, false), chunks.clone()).unwrap();
-        let skipping = decode(SeriesDecoder::for_windows(&windows, false), chunks).unwrap();
+        let everything = decode(SeriesDecoder::new(interval, ReplicaMerge::default()), chunks.clone()).unwrap();
+        let skipping = decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), chunks).unwrap();
         prop_assert_eq!(in_windows(&skipping, &windows), in_windows(&everything, &windows));
     }
 

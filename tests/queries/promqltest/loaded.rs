@@ -1,24 +1,31 @@
-//! What a script loaded: kept by series, written as a TSDB block when a query is about to be asked.
+//! What a script loaded: kept by series, put into a store when a query is about to be asked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Engine, EngineFeatures, EngineSettings, ProcessPool};
+use engine::{Deduplication, Engine, EngineFeatures, EngineSettings, ProcessPool};
+use object_store::local::LocalFileSystem;
 use promql::ParseOptions;
 use storage::block::{BlockMeta, BlockWriter, BlockWriterSettings, ChunkPayload};
-use storage::chunk::{SAMPLES_PER_CHUNK, encode_series};
+use storage::chunk::{EncodedChunk, SAMPLES_PER_CHUNK, encode_series};
 use storage::model::{
     CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, METRIC_NAME, SampleBuffer, Span, TimeRange, Timestamp,
 };
 use storage::side_index::{SideIndexCache, SideIndexSettings};
-use storage::store::LocalDirStore;
+use storage::store::{BucketSettings, BucketStore, LocalDirStore};
+use storage::{ManualClock, Store};
 
-use super::Names;
+use super::memory::MemoryStore;
 use super::script::Load;
 use super::series::Point;
+use super::{Names, Storage};
 
+/// The label that tells replicas apart.
+const REPLICA_LABEL: &str = "replica_of_the_test";
+/// Long after the last sample of any script.
+const NOW_MS: i64 = 1_767_268_800_000;
 /// Memory of all queries of a script.
 const MEMORY_BYTES: usize = 1 << 30;
 
@@ -52,40 +59,47 @@ impl Loaded {
         }
     }
 
-    /// An engine over a new block in `folder`, which must be empty.
-    pub async fn engine(&self, folder: &Path, names: Names) -> Engine {
-        self.write_block(folder);
+    /// An engine over the series, kept as `storage` says; what is written goes to `folder`, which must be empty.
+    pub async fn engine(&self, folder: &Path, storage: Storage, names: Names) -> Engine {
         let side_indexes = SideIndexCache::new(SideIndexSettings::default());
-        let store = LocalDirStore::open(folder, side_indexes).await.unwrap();
-        let settings = EngineSettings {
-            lookback_ms: 300_000,
-            timeout: Duration::from_secs(100),
-            max_samples: 1_000_000,
-            memory: ProcessPool::new(MEMORY_BYTES),
-            partitions: 2,
-            replica_labels: Vec::new(),
-            default_subquery_step_ms: 60_000,
-            parse: ParseOptions::experimental(),
-            features: EngineFeatures {
-                start_timestamps: true,
-                delayed_name_removal: matches!(names, Names::AtEnd),
-                type_and_unit_labels: false,
-            },
-            compute: None,
+        let store: Arc<dyn Store> = match storage {
+            Storage::Memory => Arc::new(MemoryStore(self.encoded(|_| true))),
+            Storage::Blocks => {
+                write_block(folder, "01JGZZZZZZ0000000000000001", None, &self.encoded(|_| true));
+                Arc::new(LocalDirStore::open(folder, side_indexes).await.unwrap())
+            }
+            Storage::Replicas => {
+                for (replica, id, phase) in
+                    [("a", "01JGZZZZZZ0000000000000001", 0), ("b", "01JGZZZZZZ0000000000000002", 1)]
+                {
+                    let mut series = self.encoded(|index| index % 3 != phase);
+                    // the label that the block's own value of it overrides
+                    for (labels, _) in &mut series {
+                        *labels = labels.with(REPLICA_LABEL, &format!("scraped as {replica}"));
+                    }
+                    series.sort_by(|a, b| a.0.cmp(&b.0));
+                    write_block(folder, id, Some(replica), &series);
+                }
+                let store = BucketStore::new(
+                    Arc::new(LocalFileSystem::new_with_prefix(folder).unwrap()),
+                    BucketSettings { local_root: Some(folder.to_owned()), ..BucketSettings::default() },
+                    side_indexes,
+                    Arc::new(ManualClock::new(NOW_MS)),
+                );
+                let report = store.sync().await.unwrap();
+                assert!(report.left_out.is_empty(), "{report:?}");
+                Arc::new(store)
+            }
         };
-        Engine::new(Arc::new(store), settings)
+        Engine::new(store, engine_settings(names))
     }
 
-    /// Writes a block that holds everything; none where there is nothing.
-    fn write_block(&self, folder: &Path) {
-        let times = || self.0.values().flat_map(BTreeMap::keys).copied();
-        let (Some(mint), Some(maxt)) = (times().min(), times().max()) else { return };
-        let id = "01JGZZZZZZ0000000000000001".parse().unwrap();
-        let meta = BlockMeta::new(id, TimeRange { mint, maxt: maxt + 1 });
-        let mut writer = BlockWriter::create(folder, meta, BlockWriterSettings::default()).unwrap();
-        for (labels, samples) in self.0.iter().filter(|(_, samples)| !samples.is_empty()) {
+    /// The series, of each those samples whose index is `kept`.
+    fn encoded(&self, kept: impl Fn(usize) -> bool) -> Vec<(Labels, Vec<EncodedChunk>)> {
+        let mut encoded = Vec::new();
+        for (labels, samples) in &self.0 {
             let mut buffer = SampleBuffer::new();
-            for (t, (point, start)) in samples {
+            for (_, (t, (point, start))) in samples.iter().enumerate().filter(|(index, _)| kept(*index)) {
                 match point {
                     Point::Float(value) => buffer.push_float(*t, *value),
                     Point::Histogram { histogram, .. } => buffer.push_histogram(*t, FloatHistogram::clone(histogram)),
@@ -93,11 +107,48 @@ impl Loaded {
                 }
                 buffer.set_start_time(*start);
             }
-            let chunks = encode_series(&buffer, SAMPLES_PER_CHUNK).unwrap();
-            writer.push(labels, chunks.iter().map(ChunkPayload::from)).unwrap();
+            if !buffer.is_empty() {
+                encoded.push((labels.clone(), encode_series(&buffer, SAMPLES_PER_CHUNK).unwrap()));
+            }
         }
-        writer.finish().unwrap();
+        encoded
     }
+}
+
+fn engine_settings(names: Names) -> EngineSettings {
+    EngineSettings {
+        lookback_ms: 300_000,
+        timeout: Duration::from_secs(100),
+        max_samples: 1_000_000,
+        memory: ProcessPool::new(MEMORY_BYTES),
+        partitions: 2,
+        replica_labels: vec![REPLICA_LABEL.to_owned()],
+        deduplication: Deduplication::Chain,
+        default_subquery_step_ms: 60_000,
+        parse: ParseOptions::experimental(),
+        features: EngineFeatures {
+            start_timestamps: true,
+            delayed_name_removal: matches!(names, Names::AtEnd),
+            type_and_unit_labels: false,
+        },
+        compute: None,
+    }
+}
+
+/// Writes a block of all `series`, which ascend; none where there are none. It belongs to `replica`, if to any.
+fn write_block(folder: &Path, id: &str, replica: Option<&str>, series: &[(Labels, Vec<EncodedChunk>)]) {
+    let chunks = || series.iter().flat_map(|(_, chunks)| chunks);
+    let (Some(mint), Some(maxt)) = (chunks().map(|c| c.mint).min(), chunks().map(|c| c.maxt).max()) else { return };
+    let mut meta = BlockMeta::new(id.parse().unwrap(), TimeRange { mint, maxt: maxt + 1 });
+    if let Some(replica) = replica {
+        let thanos = meta.thanos.get_or_insert_default();
+        thanos.labels.insert(REPLICA_LABEL.to_owned(), replica.to_owned());
+    }
+    let mut writer = BlockWriter::create(folder, meta, BlockWriterSettings::default()).unwrap();
+    for (labels, chunks) in series {
+        writer.push(labels, chunks.iter().map(ChunkPayload::from)).unwrap();
+    }
+    writer.finish().unwrap();
 }
 
 /// What the series of one classic histogram have at one time.
