@@ -24,6 +24,8 @@ pub struct VectorBuilder {
     schema: SchemaRef,
     labels: StringViewBuilder,
     rows: usize,
+    /// Rows of the batch before, for which the next one makes room at once.
+    rows_before: usize,
     /// `steps` values a row; 0.0 where there is none.
     values: Vec<f64>,
     /// One bit a value.
@@ -124,6 +126,7 @@ impl VectorBuilder {
             schema,
             labels: StringViewBuilder::new(),
             rows: 0,
+            rows_before: 0,
             values: Vec::new(),
             valid: Vec::new(),
             open_histograms: Vec::new(),
@@ -156,6 +159,10 @@ impl VectorBuilder {
     /// Starts a row, empty at every step. A row that was started and not finished is forgotten.
     pub fn start_row(&mut self) -> Row<'_> {
         let start = self.rows * self.steps;
+        if self.rows == 0 {
+            self.values.reserve(self.rows_before * self.steps);
+            self.valid.reserve(bit_util::ceil(self.rows_before * self.steps, 8));
+        }
         self.values.truncate(start);
         self.values.resize(start + self.steps, 0.0);
         // a forgotten row may have left bits behind
@@ -213,6 +220,7 @@ impl VectorBuilder {
     /// [`Error::Internal`] where Arrow refuses the columns, which would be our bug.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         let rows = std::mem::take(&mut self.rows);
+        self.rows_before = rows;
         let slots = rows * self.steps;
         self.values.truncate(slots);
         let valid = BooleanBuffer::new(Buffer::from_vec(std::mem::take(&mut self.valid)), 0, slots);

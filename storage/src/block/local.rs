@@ -46,7 +46,7 @@ impl LocalBlock {
         let mut segments = BTreeMap::new();
         for number in segment_numbers(dir, &meta)? {
             let name = SegmentName::new(Arc::clone(&place), number);
-            let bytes = map(dir, name.rel_path(), &place)?;
+            let bytes = map(dir, &name.rel_path(), &place)?;
             name.check_header(&bytes)?;
             segments.insert(number, (name, bytes));
         }
@@ -98,7 +98,7 @@ impl LocalBlock {
             Some((name, bytes)) => name.whole_chunk(bytes, 0, chunk.offset()),
             None => {
                 let name = SegmentName::new(Arc::clone(&self.place), chunk.segment());
-                Err(Error::NotFound { place: self.place.to_string(), file: name.rel_path().to_owned() })
+                Err(Error::NotFound { place: self.place.to_string(), file: name.rel_path() })
             }
         }
     }

@@ -52,23 +52,29 @@ pub enum ReadChunk {
     },
 }
 
-/// A segment of a block, as messages name it.
+/// A segment of a block, as messages name it. One is made for every chunk that is read, so the text is not, before
+/// there is something to say.
 #[derive(Debug, Clone)]
 pub struct SegmentName {
-    origin: Origin,
+    place: Arc<str>,
+    segment: u32,
 }
 
 impl SegmentName {
     /// Segment number `segment`, counted from 0, of the block `place`.
     #[must_use]
     pub fn new(place: impl Into<Arc<str>>, segment: u32) -> Self {
-        Self { origin: Origin::new(place, format!("{CHUNKS_DIR}/{}", file_name(segment))) }
+        Self { place: place.into(), segment }
     }
 
     /// The path below the block's folder.
     #[must_use]
-    pub fn rel_path(&self) -> &str {
-        &self.origin.file
+    pub fn rel_path(&self) -> String {
+        format!("{CHUNKS_DIR}/{}", file_name(self.segment))
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::new(Arc::clone(&self.place), self.rel_path())
     }
 
     /// Checks the first [`SEGMENT_HEADER_LEN`] bytes of the file.
@@ -82,10 +88,10 @@ impl SegmentName {
             cursor.bytes(SEGMENT_HEADER_LEN - 5)?;
             Ok::<_, Malformed>(header)
         };
-        match read().map_err(|malformed| self.origin.malformed(0, malformed))? {
+        match read().map_err(|malformed| self.origin().malformed(0, malformed))? {
             (MAGIC, VERSION) => Ok(()),
-            (MAGIC, version) => Err(self.origin.corrupt(4, format!("segment version is {version}, not {VERSION}"))),
-            (magic, _) => Err(self.origin.corrupt(0, format!("magic number is {magic:#010x}, not {MAGIC:#010x}"))),
+            (MAGIC, version) => Err(self.origin().corrupt(4, format!("segment version is {version}, not {VERSION}"))),
+            (magic, _) => Err(self.origin().corrupt(0, format!("magic number is {magic:#010x}, not {MAGIC:#010x}"))),
         }
     }
 
@@ -140,7 +146,7 @@ impl SegmentName {
     }
 
     fn corrupt(&self, offset: u64, reason: impl Into<String>) -> Error {
-        self.origin.corrupt(usize::try_from(offset).unwrap_or(usize::MAX), reason)
+        self.origin().corrupt(usize::try_from(offset).unwrap_or(usize::MAX), reason)
     }
 }
 

@@ -445,7 +445,7 @@ impl SeriesPart for BlockPart {
         let spans = rows.iter().flat_map(|row| selection.chunks(row)).flatten();
         let place = |span: ChunkSpan| {
             let at = ChunkRef(span.chunk_ref);
-            let file = SegmentName::new(Arc::clone(&block), at.segment()).rel_path().to_owned();
+            let file = SegmentName::new(Arc::clone(&block), at.segment()).rel_path();
             ChunkPlace { block: block.to_string(), file, offset: u64::from(at.offset()) }
         };
         spans.filter(|span| span.interval() == interval).map(place).collect()

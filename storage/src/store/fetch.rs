@@ -180,7 +180,7 @@ impl ChunkFetch {
                     let name = SegmentName::new(self.files.place(), at.segment());
                     let kept =
                         deletions::keep(found.stored.encoding, &found.stored.data, deleted).map_err(|error| {
-                            self.files.corrupt(name.rel_path(), u64::from(at.offset()), error.to_string())
+                            self.files.corrupt(&name.rel_path(), u64::from(at.offset()), error.to_string())
                         })?;
                     kept.iter().for_each(|kept| builder.push_encoded(kept, chunk.replica));
                 } else {
@@ -224,7 +224,7 @@ impl SegmentReads {
         let bytes = self.ranges.iter().map(|range| range.end - range.start).sum();
         reservation.try_grow(in_memory(bytes))?;
         let name = SegmentName::new(files.place(), segment);
-        self.joined = files.read_joined(name.rel_path(), &self.ranges, 0).await?;
+        self.joined = files.read_joined(&name.rel_path(), &self.ranges, 0).await?;
         Ok(())
     }
 
@@ -234,7 +234,7 @@ impl SegmentReads {
         let offset = u64::from(chunk.offset());
         let located = self.joined.locate(offset);
         let (buffer, at) =
-            located.ok_or_else(|| files.corrupt(name.rel_path(), offset, "chunk starts past the end"))?;
+            located.ok_or_else(|| files.corrupt(&name.rel_path(), offset, "chunk starts past the end"))?;
         match name.read_chunk(&self.joined.buffers[buffer], self.joined.starts[buffer], chunk.offset())? {
             ReadChunk::Whole(stored) => Ok(Found::new(stored, FoundIn::Joined(buffer), at)),
             ReadChunk::Short { end } => {
@@ -269,7 +269,7 @@ async fn read_own(
     reservation: &mut Reservation,
 ) -> Result<Bytes> {
     reservation.try_grow(in_memory(range.end - range.start))?;
-    let read = files.read_ranges(name.rel_path(), std::slice::from_ref(&range), 0).await?;
+    let read = files.read_ranges(&name.rel_path(), std::slice::from_ref(&range), 0).await?;
     Ok(read.into_iter().next().unwrap_or_default())
 }
 
