@@ -29,10 +29,11 @@ pub(super) struct Steady {
 }
 
 impl Steady {
-    /// Whether a sample for [`decode`](Self::decode) begins here, where `next` are the bits from here on.
+    /// Whether a run for [`decode`](Self::decode) may begin here, where `next` are the bits from here on. Values with
+    /// so many digits that a new window would end the run at once are left to the general loop.
     #[inline(always)]
     pub fn begins(next: u64, xor: XorWindow) -> bool {
-        next >> 61 == 0b010 && xor.width <= SHORT_WINDOW_BITS - SAME_WINDOW
+        next >> 61 == 0b010 && xor.width <= SHORT_WINDOW_BITS - NEW_WINDOW
     }
 
     /// How many samples follow until `maxt`, in order of time. Too few are no error, since the general loop goes on.
