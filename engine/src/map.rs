@@ -37,6 +37,8 @@ pub enum ElementFunction {
     Histogram(fn(&FloatHistogram) -> f64),
     /// Unary minus, of floats and histograms.
     Negate,
+    /// Floats as they are, with their names; histograms have no value. What sorting by value does beside sorting.
+    KeepFloats,
     /// The time of the step in seconds, where there is a sample.
     StepTime(Grid),
     /// No value at all: `start_timestamp()` of anything but a selector.
@@ -79,6 +81,9 @@ impl ElementFunction {
                     out.set_histogram(*step as usize, negated);
                 }
             }
+            Self::KeepFloats => {
+                out.put_floats(input.float_bits().as_ref(), |values| values.copy_from_slice(input.values));
+            }
             Self::Nothing => {}
             Self::StepTime(grid) => {
                 for step in input.present_steps() {
@@ -89,7 +94,7 @@ impl ElementFunction {
     }
 }
 
-/// Applies a function to every sample and drops the metric's name. Keeps partitions. Labels may become equal: see
+/// Applies a function to every sample and drops the metric's name, but for [`ElementFunction::KeepFloats`]. Keeps partitions. Labels may become equal: see
 /// [`UniqueLabelsExec`](crate::UniqueLabelsExec).
 #[derive(Debug)]
 pub struct MapExec {
@@ -160,6 +165,10 @@ fn apply(
     for row in 0..columns.len() {
         function.apply(&columns.row(row), args, &mut builder.start_row());
         match function {
+            ElementFunction::KeepFloats => {
+                key.clear();
+                key.push_str(columns.labels(row));
+            }
             ElementFunction::Histogram(_) => removal.remove_only_name(columns.labels(row), &mut key),
             _ => removal.remove(columns.labels(row), &mut key),
         }
@@ -184,6 +193,7 @@ mod tests {
         check(plan(of(Function::HistogramAvg), vec![]), "{x=\"1\"} _ _ 2.5");
         check(plan(of(Function::Timestamp), vec![]), "{x=\"1\"} 0 _ 120\n{} 0 60 120");
         check(plan(ElementFunction::Negate, vec![]), "{x=\"1\"} 1 _ h:-4:-10\n{} -2.5 -2.5 -2.5");
+        check(plan(ElementFunction::KeepFloats, vec![]), "a{x=\"1\"} -1 _ _\nb 2.5 2.5 2.5");
         let limit = ScalarInput::plan(source(3, "{} 1 2 3"));
         check(plan(of(Function::ClampMax), vec![limit]), "{x=\"1\"} -1 _ _\n{} 1 2 2.5");
     }

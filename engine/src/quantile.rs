@@ -112,7 +112,7 @@ impl Groups {
         let (min, max) = extremes(&param, steps);
         let position = query.position(aggregate.param_span.start);
         for (wrong, value) in [(min.is_nan(), f64::NAN), (max > 1.0, max), (min < 0.0, min)] {
-            if wrong && rows.len() > 0 {
+            if wrong {
                 warn_invalid_quantile(&query.annotations, value, &position);
             }
         }

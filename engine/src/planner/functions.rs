@@ -90,7 +90,8 @@ impl Planner {
         }
     }
 
-    /// `sort` and its like: the order of an instant query's answer. A range query's is by labels whatever is asked.
+    /// `sort` and its like: the order of an instant query's answer. A range query's is by labels whatever is asked; but those
+    /// that sort by value drop histograms there too.
     pub(super) fn sort(&self, call: &Call, grid: Grid) -> Result<Plan> {
         let [vector, labels @ ..] = call.args.as_slice() else {
             return Err(Error::Internal("a sort without arguments".to_owned()));
@@ -102,7 +103,13 @@ impl Planner {
             ));
         }
         if grid.steps() > 1 {
-            return self.node(vector, grid);
+            let input = self.node(vector, grid)?;
+            return Ok(match call.function {
+                Function::Sort | Function::SortDesc => {
+                    Arc::new(MapExec::new(input, ElementFunction::KeepFloats, Vec::new(), self.name_removal()))
+                }
+                _ => input,
+            });
         }
         let names = labels.iter().map(|label| Ok(text(label)?.to_owned())).collect::<Result<Vec<_>>>()?;
         let (key, descending) = match call.function {
