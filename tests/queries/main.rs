@@ -8,6 +8,7 @@ mod comparison;
 mod determinism;
 mod explain;
 mod faults;
+mod fuzz;
 mod generated;
 mod golden;
 mod hostile;

@@ -7,7 +7,7 @@
 //!
 //! An instant query is also asked as a range query of three steps, and must give the same at the middle one.
 
-mod check;
+pub mod check;
 mod loaded;
 mod memory;
 mod script;

@@ -1,0 +1,47 @@
+//! `label_replace` and `label_join`.
+
+use promql::ast::Call;
+
+use super::calls::text;
+use super::{Computed, Failure, LabelSet, Naive, Naively, Row, label, map_rows, unique};
+
+impl Naive<'_> {
+    /// `label_replace`. Tests write patterns and templates that mean the same in Go and in Rust.
+    pub(super) fn label_replace(&self, call: &Call, steps: &[i64]) -> Naively<Computed> {
+        let [target, template, source, pattern] = [1, 2, 3, 4].map(|i| text(&call.args[i]));
+        let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| Failure(e.to_string()))?;
+        valid(target)?;
+        unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
+            let Some(found) = regex.captures(label(&row.labels, source)) else { return Some(row) };
+            let mut value = String::new();
+            found.expand(template, &mut value);
+            Some(Row { labels: with(row.labels.clone(), target, value), value: row.value })
+        }))
+    }
+
+    /// `label_join`.
+    pub(super) fn label_join(&self, call: &Call, steps: &[i64]) -> Naively<Computed> {
+        let (target, separator) = (text(&call.args[1]), text(&call.args[2]));
+        let sources: Vec<&str> = call.args[3..].iter().map(text).collect();
+        sources.iter().chain([&target]).try_for_each(|name| valid(name))?;
+        unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
+            let values: Vec<&str> = sources.iter().map(|name| label(&row.labels, name)).collect();
+            let value = values.join(separator);
+            Some(Row { labels: with(row.labels, target, value), value: row.value })
+        }))
+    }
+}
+
+fn valid(name: &str) -> Naively<()> {
+    if name.is_empty() { Err(Failure("invalid label name".to_owned())) } else { Ok(()) }
+}
+
+/// Labels with one changed; an empty value takes it away.
+fn with(mut labels: LabelSet, name: &str, value: String) -> LabelSet {
+    if value.is_empty() {
+        labels.remove(name);
+    } else {
+        labels.insert(name.to_owned(), value);
+    }
+    labels
+}

@@ -1,0 +1,163 @@
+//! `rate`, `increase`, `delta`, `irate` and `idelta`.
+
+use std::sync::Arc;
+
+use storage::model::{CounterResetHint, FloatHistogram};
+
+use super::numbers::{count, seconds};
+use super::select::Window;
+use super::{Naive, Value, notes};
+
+impl Naive<'_> {
+    /// The increase between the first and the last sample, extrapolated to the window's borders.
+    pub(super) fn extrapolated(&self, window: &Window, counter: bool, per_second: bool) -> Option<Value> {
+        let samples = &window.samples;
+        let (floats, histograms) = (window.floats(), window.histograms());
+        if !floats.is_empty() && !histograms.is_empty() {
+            self.note(notes::MIXED);
+            return None;
+        }
+        if samples.len() < 2 {
+            return None;
+        }
+        let increase = if histograms.is_empty() {
+            Value::Float(float_increase(&floats, counter))
+        } else {
+            Value::Histogram(Arc::new(self.histogram_increase(&histograms, counter)?))
+        };
+        let sampled = seconds(samples[samples.len() - 1].0 - samples[0].0);
+        let average = sampled / (count(samples.len()) - 1.0);
+        let mut to_start = seconds(samples[0].0 - window.after);
+        let mut to_end = seconds(window.until - samples[samples.len() - 1].0);
+        if to_start >= average * 1.1 {
+            to_start = average / 2.0;
+        }
+        if counter {
+            let (first, whole) = match (&samples[0].1, &increase) {
+                (Value::Histogram(first), Value::Histogram(whole)) => (first.count, whole.count),
+                (Value::Float(first), Value::Float(whole)) => (*first, *whole),
+                _ => unreachable!("mixed windows were left out"),
+            };
+            // a counter does not begin below zero
+            if whole > 0.0 && first >= 0.0 {
+                to_start = to_start.min(sampled * (first / whole));
+            }
+        }
+        if to_end >= average * 1.1 {
+            to_end = average / 2.0;
+        }
+        let mut factor = (sampled + to_start + to_end) / sampled;
+        if per_second {
+            factor /= seconds(window.until - window.after);
+        }
+        Some(match increase {
+            Value::Float(value) => Value::Float(self.rounded(value * factor)),
+            Value::Histogram(histogram) => {
+                let mut scaled = (*histogram).clone();
+                scaled.mul(factor);
+                Value::Histogram(scaled.into())
+            }
+        })
+    }
+
+    fn histogram_increase(&self, histograms: &[Arc<FloatHistogram>], counter: bool) -> Option<FloatHistogram> {
+        let mut first = (*histograms[0]).clone();
+        let last = &histograms[histograms.len() - 1];
+        let gauge = |histogram: &FloatHistogram| histogram.counter_reset_hint == CounterResetHint::Gauge;
+        if counter && histograms.iter().any(|histogram| gauge(histogram)) {
+            self.note(notes::NOT_COUNTER);
+        }
+        if counter && histograms[1].detect_reset(&first) {
+            // what came before the reset does not matter, not even its layout
+            first = FloatHistogram {
+                schema: histograms[1].schema,
+                custom_values: histograms[1].custom_values.clone(),
+                ..FloatHistogram::default()
+            };
+        }
+        let custom = first.uses_custom_buckets();
+        let inner = &histograms[1..histograms.len() - 1];
+        if last.uses_custom_buckets() != custom || counter && inner.iter().any(|h| h.uses_custom_buckets() != custom) {
+            self.note(notes::SCHEMAS);
+            return None;
+        }
+        let mut lowest = last.schema.min(first.schema);
+        if counter {
+            lowest = inner.iter().map(|histogram| histogram.schema).fold(lowest, i32::min);
+        }
+        let mut increase = last.copy_to_schema(lowest);
+        let mut combined = vec![increase.sub(&first).ok()?];
+        if counter {
+            let mut before = &first;
+            for histogram in &histograms[1..] {
+                if histogram.detect_reset(before) {
+                    combined.push(increase.add(before).ok()?);
+                }
+                before = histogram;
+            }
+        } else if !gauge(&histograms[0]) || !gauge(last) {
+            self.note(notes::NOT_GAUGE);
+        }
+        if combined.iter().any(|combined| combined.bounds_reconciled) {
+            self.note(notes::RECONCILED);
+        }
+        increase.counter_reset_hint = CounterResetHint::Gauge;
+        increase.compact(0);
+        Some(increase)
+    }
+
+    /// The difference of the last two samples, by the time between them for a rate.
+    pub(super) fn last_two(&self, window: &Window, rate: bool) -> Option<Value> {
+        let [.., before, last] = window.samples.as_slice() else { return None };
+        let interval = seconds(last.0 - before.0);
+        match (&before.1, &last.1) {
+            (Value::Float(a), Value::Float(b)) => {
+                let difference = if rate && b < a { *b } else { b - a };
+                Some(Value::Float(self.rounded(if rate { difference / interval } else { difference })))
+            }
+            (Value::Histogram(a), Value::Histogram(b)) => {
+                let gauges = [a, b].map(|h| h.counter_reset_hint == CounterResetHint::Gauge);
+                if rate && gauges.contains(&true) {
+                    self.note(notes::NOT_COUNTER);
+                }
+                if !rate && gauges.contains(&false) {
+                    self.note(notes::NOT_GAUGE);
+                }
+                let mut difference = (**b).clone();
+                if !rate || !b.detect_reset(a) {
+                    match difference.sub(a) {
+                        Ok(combined) if combined.bounds_reconciled => self.note(notes::RECONCILED),
+                        Ok(_) => {}
+                        Err(_) => {
+                            self.note(notes::SCHEMAS);
+                            return None;
+                        }
+                    }
+                }
+                difference.counter_reset_hint = CounterResetHint::Gauge;
+                difference.compact(0);
+                if rate {
+                    difference.div(interval);
+                }
+                Some(Value::Histogram(difference.into()))
+            }
+            _ => {
+                self.note(notes::MIXED);
+                None
+            }
+        }
+    }
+}
+
+/// What a counter gained, or by how much a gauge differs.
+fn float_increase(values: &[f64], counter: bool) -> f64 {
+    let mut increase = values[values.len() - 1] - values[0];
+    if counter {
+        for pair in values.windows(2) {
+            if pair[1] < pair[0] {
+                increase += pair[0];
+            }
+        }
+    }
+    increase
+}
