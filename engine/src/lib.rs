@@ -1,7 +1,7 @@
 //! The DataFusion side: one file an operator, query tree to `ExecutionPlan`, deduplication, memory limits.
 //!
 //! ```text
-//! SeriesScanExec ─> SortPreservingMergeExec ─> MergeSeriesExec ─> WindowExec ─> aggregates, binaries, functions ─> QueryResult
+//! SeriesScanExec ─> SortPreservingMergeExec ─> MergeSeriesExec ─> WindowExec ─> aggregates, binaries, functions ─> Answer
 //!   series batches ───────────────────────────────────────────┘      └── vector batches ([`vector`])
 //! ```
 
