@@ -9,7 +9,7 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_plan::PhysicalExpr;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::label_ops::LabelSubset;
 
 /// Maps the first column, `labels`, to the key of the group that each series is in.
@@ -22,6 +22,12 @@ impl GroupKeyExpr {
     pub(super) fn new(subset: LabelSubset) -> Self {
         Self { subset }
     }
+}
+
+/// The first column, `labels`.
+pub(super) fn labels_of(batch: &RecordBatch) -> Result<&StringViewArray> {
+    let first = batch.columns().first().and_then(|column| column.as_any().downcast_ref());
+    first.ok_or_else(|| Error::Internal("an aggregation over batches without labels".to_owned()))
 }
 
 impl fmt::Display for GroupKeyExpr {
@@ -43,11 +49,7 @@ impl PhysicalExpr for GroupKeyExpr {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> DataFusionResult<ColumnarValue> {
-        let labels = batch
-            .columns()
-            .first()
-            .and_then(|column| column.as_any().downcast_ref::<StringViewArray>())
-            .ok_or_else(|| Error::Internal("an aggregation over batches without labels".to_owned()))?;
+        let labels = labels_of(batch)?;
         let mut keys = StringViewBuilder::with_capacity(labels.len());
         let mut key = String::new();
         for row in 0..labels.len() {

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, StringViewArray};
+use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_plan::PhysicalExpr;
 
-use crate::error::Error;
+use super::group_key::labels_of;
 use crate::removed_name::is_marked;
 
 /// Maps the first column, `labels`, to whether the row is marked.
@@ -32,11 +32,7 @@ impl PhysicalExpr for MarkedExpr {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> DataFusionResult<ColumnarValue> {
-        let labels = batch
-            .columns()
-            .first()
-            .and_then(|column| column.as_any().downcast_ref::<StringViewArray>())
-            .ok_or_else(|| Error::Internal("an aggregation over batches without labels".to_owned()))?;
+        let labels = labels_of(batch)?;
         let marked: BooleanArray = (0..labels.len()).map(|row| Some(is_marked(labels.value(row)))).collect();
         Ok(ColumnarValue::Array(Arc::new(marked)))
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{Answer, Error};
-use storage::model::{FloatHistogram, Span, is_stale_nan};
+use storage::model::{FloatHistogram, is_stale_nan};
 
 use super::data::{LabelSet, Samples, Value};
 use super::naive::{Failure, Outcome, notes};
@@ -146,20 +146,14 @@ fn same_histogram(a: &FloatHistogram, b: &FloatHistogram) -> bool {
         && (!a.uses_custom_buckets() || a.custom_values == b.custom_values)
         && a.zero_threshold == b.zero_threshold
         && close(a.zero_count, b.zero_count)
-        && buckets(&occupied(&a.positive_spans, &a.positive_buckets), &occupied(&b.positive_spans, &b.positive_buckets))
-        && buckets(&occupied(&a.negative_spans, &a.negative_buckets), &occupied(&b.negative_spans, &b.negative_buckets))
-}
-
-/// Index and population of each bucket.
-fn occupied(spans: &[Span], buckets: &[f64]) -> Vec<(i64, f64)> {
-    let mut next = 0;
-    let mut indexes = Vec::new();
-    for span in spans {
-        next += i64::from(span.offset);
-        indexes.extend((0..span.length).map(|i| next + i64::from(i)));
-        next += i64::from(span.length);
-    }
-    indexes.into_iter().zip(buckets.iter().copied()).collect()
+        && buckets(
+            &check::occupied(&a.positive_spans, &a.positive_buckets),
+            &check::occupied(&b.positive_spans, &b.positive_buckets),
+        )
+        && buckets(
+            &check::occupied(&a.negative_spans, &a.negative_buckets),
+            &check::occupied(&b.negative_spans, &b.negative_buckets),
+        )
 }
 
 /// Whether two numbers are the same but for rounding. Any NaN is as another, but for staleness markers, which no answer has.

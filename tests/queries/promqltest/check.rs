@@ -208,7 +208,7 @@ fn same_histogram(a: &FloatHistogram, b: &FloatHistogram) -> bool {
 }
 
 /// Index and population of the buckets that are not empty.
-fn occupied(spans: &[Span], buckets: &[f64]) -> Vec<(i64, f64)> {
+pub fn occupied(spans: &[Span], buckets: &[f64]) -> Vec<(i64, f64)> {
     let mut next = 0;
     let mut indexes = Vec::new();
     for span in spans {
