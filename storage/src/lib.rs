@@ -11,6 +11,7 @@ mod clock;
 mod cursor;
 mod error;
 pub mod generate;
+pub mod head;
 pub mod index;
 mod mmap;
 pub mod model;
