@@ -39,6 +39,13 @@ const DIFFERENCES_MAX: usize = 25;
 /// How often a query is tried smaller.
 const SHRINK_ATTEMPTS: usize = 300;
 
+/// The engines: how many partitions, and whether they mind start timestamps and remove names at the end.
+const ENGINES: [(usize, bool, bool); 5] =
+    [(1, false, false), (3, false, false), (3, false, false), (2, true, false), (2, false, true)];
+
+/// The engine that minds start timestamps.
+const WITH_STARTS: usize = 3;
+
 /// One query with its times.
 struct Asked {
     query: String,
@@ -117,7 +124,7 @@ fn random_queries_are_answered_as_naively() {
     assert!(differences.is_empty(), "{} differ\n{}", differences.len(), differences.join("\n"));
     if queries >= QUERIES {
         let missing = tally.coverage.missing(&grammar::features());
-        assert!(missing.is_empty(), "never asked: {missing:?}");
+        assert!(missing.is_empty(), "never asked or never answered: {missing:?}");
         assert!(undecided * 20 < queries, "{undecided} of {queries} queries say nothing");
     }
 }
@@ -138,12 +145,14 @@ fn ask(bench: &Bench, seed: usize, number: usize, tally: &Mutex<Tally>) {
     let mut random = Random::new(mixed(seed, number));
     let when = when(&mut random, &bench.data);
     let query = Grammar::new(&mut random, when).query(features[number % features.len()]);
-    let lookback_ms = *random.pick(&[300_000, 300_000, 60_000, 35_001]);
-    let asked = Asked { query, when, lookback_ms, engine: number % bench.engines.len() };
+    let lookback_ms = *random.pick(&[300_000, 300_000, 300_000, 120_000, 35_001]);
+    let starts = query.contains("start_timestamp") && random.percent(60);
+    let engine = if starts { WITH_STARTS } else { random.below(bench.engines.len()) };
+    let asked = Asked { query, when, lookback_ms, engine };
     let verdict = bench.verdict(&asked);
     let mut coverage = Coverage::default();
     if let Ok(expr) = promql::parse(&asked.query, &ParseOptions::experimental()) {
-        coverage.add(&expr);
+        coverage.add(&expr, matches!(verdict, Verdict::Same));
     }
     let report = match &verdict {
         Verdict::Different(why) | Verdict::Refused(why) => Some(bench.report(seed, number, &asked, why)),
@@ -163,7 +172,8 @@ fn ask(bench: &Bench, seed: usize, number: usize, tally: &Mutex<Tally>) {
 
 /// Draws when to ask: once, or at some steps, in the data or a little outside.
 fn when(random: &mut Random, data: &Dataset) -> When {
-    let mut start = random.between(data.start - 300_000, data.end + 300_000);
+    let outside = if random.percent(10) { 300_000 } else { -120_000 };
+    let mut start = random.between(data.start - outside, data.end + outside);
     if random.percent(50) {
         start = start / 15_000 * 15_000;
     }
@@ -184,7 +194,7 @@ impl Bench {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let side_indexes = SideIndexCache::new(SideIndexSettings::default());
         let store = Arc::new(runtime.block_on(LocalDirStore::open(folder.path(), side_indexes)).unwrap());
-        let engine = |partitions| {
+        let engine = |(partitions, start_timestamps, delayed_name_removal)| {
             let settings = EngineSettings {
                 lookback_ms: 300_000,
                 timeout: Duration::from_secs(100),
@@ -195,12 +205,12 @@ impl Bench {
                 deduplication: Deduplication::Chain,
                 default_subquery_step_ms: DEFAULT_SUBQUERY_STEP_MS,
                 parse: ParseOptions::experimental(),
-                features: EngineFeatures::default(),
+                features: EngineFeatures { start_timestamps, delayed_name_removal, ..EngineFeatures::default() },
                 compute: None,
             };
             Engine::new(Arc::clone(&store) as Arc<dyn storage::Store>, settings)
         };
-        let engines = [1, 3].map(engine).into();
+        let engines = ENGINES.map(engine).into();
         Self { data, engines, runtime, _folder: folder }
     }
 
@@ -214,7 +224,8 @@ impl Bench {
             return Verdict::BothFail;
         }
         let naive = |blurred| {
-            let evaluator = Naive::new(&self.data, asked.when, asked.lookback_ms, blurred);
+            let features = self.engines[asked.engine].settings().features;
+            let evaluator = Naive::new(&self.data, asked.when, asked.lookback_ms, features, blurred);
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| evaluator.answer(&expr)))
         };
         let Ok(wanted) = naive(false) else { return Verdict::Different("the naive evaluator panics".to_owned()) };

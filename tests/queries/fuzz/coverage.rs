@@ -5,17 +5,34 @@ use std::fmt::Write;
 
 use promql::Expr;
 use promql::ast::{At, Duration, VectorMatching, VectorSelector};
-use promql::tree::{Cardinality, ValueType};
+use promql::tree::{Border, Cardinality, ValueType};
 
 use super::grammar::Feature;
 
-/// Counts by name, each name with its kind before it.
+/// Queries by name, each name with its kind before it.
 #[derive(Debug, Default)]
-pub struct Coverage(BTreeMap<String, usize>);
+pub struct Coverage(BTreeMap<String, Asked>);
+
+/// How many queries had something.
+#[derive(Debug, Default, Clone, Copy)]
+struct Asked {
+    times: usize,
+    /// Of them those that were answered alike, and with something.
+    answered: usize,
+}
 
 impl Coverage {
-    /// Counts everything in a query.
-    pub fn add(&mut self, expr: &Expr) {
+    /// Counts everything in a query; `answered` where the answers are the same and not empty.
+    pub fn add(&mut self, expr: &Expr, answered: bool) {
+        let mut of_query = Self::default();
+        of_query.add_all(expr);
+        for (name, mut asked) in of_query.0 {
+            asked.answered = if answered { asked.times } else { 0 };
+            self.add_asked(name, asked);
+        }
+    }
+
+    fn add_all(&mut self, expr: &Expr) {
         let root = expr.unparenthesized();
         match root.value_type() {
             ValueType::Matrix => self.count("modifier", "range vector result"),
@@ -78,6 +95,11 @@ impl Coverage {
             self.count("modifier", if negative { "negative offset" } else { "offset" });
         }
         self.add_durations(&[selector.offset.as_ref()]);
+        match selector.border {
+            Border::Plain => {}
+            Border::Anchored => self.count("modifier", "anchored"),
+            Border::Smoothed => self.count("modifier", "smoothed"),
+        }
         match selector.at {
             Some(At::Time(_)) => self.count("modifier", "@ time"),
             Some(At::Start) => self.count("modifier", "@ start()"),
@@ -110,17 +132,21 @@ impl Coverage {
     }
 
     fn count(&mut self, kind: &str, name: &str) {
-        *self.0.entry(format!("{kind} {name}")).or_default() += 1;
+        self.0.entry(format!("{kind} {name}")).or_default().times += 1;
+    }
+
+    fn add_asked(&mut self, name: String, asked: Asked) {
+        let sum = self.0.entry(name).or_default();
+        sum.times += asked.times;
+        sum.answered += asked.answered;
     }
 
     /// Adds the counts of another.
     pub fn merge(&mut self, other: Self) {
-        for (name, count) in other.0 {
-            *self.0.entry(name).or_default() += count;
-        }
+        other.0.into_iter().for_each(|(name, asked)| self.add_asked(name, asked));
     }
 
-    /// What was never asked.
+    /// What was never asked, or never answered with anything.
     pub fn missing(&self, features: &[Feature]) -> Vec<String> {
         let names = features.iter().map(|feature| match feature {
             Feature::Function(function) => format!("function {}", function.name()),
@@ -128,15 +154,16 @@ impl Coverage {
             Feature::Binary(op) => format!("operator {op}"),
             Feature::Modifier(modifier) => format!("modifier {modifier}"),
         });
-        names.filter(|name| !self.0.contains_key(name)).collect()
+        names.filter(|name| self.0.get(name).is_none_or(|asked| asked.answered == 0)).collect()
     }
 
-    /// A line a kind.
+    /// A line a kind: how often each was asked, and how often answered with something.
     pub fn table(&self) -> String {
         let mut table = String::new();
         for kind in ["function", "aggregation", "operator", "modifier"] {
-            let of_kind = self.0.iter().filter_map(|(name, count)| Some((name.strip_prefix(kind)?.trim(), count)));
-            let counts: Vec<String> = of_kind.map(|(name, count)| format!("{name} {count}")).collect();
+            let of_kind = self.0.iter().filter_map(|(name, asked)| Some((name.strip_prefix(kind)?.trim(), asked)));
+            let counts: Vec<String> =
+                of_kind.map(|(name, asked)| format!("{name} {}/{}", asked.answered, asked.times)).collect();
             let _ = writeln!(table, "{kind}s: {}", counts.join(", "));
         }
         table

@@ -41,6 +41,8 @@ pub type Samples = Vec<(i64, Value)>;
 pub struct Dataset {
     /// Labels and samples.
     pub series: Vec<(LabelSet, Samples)>,
+    /// Since when samples count, by their time, of those that say so.
+    pub starts: BTreeMap<LabelSet, BTreeMap<i64, i64>>,
     /// No sample is earlier.
     pub start: i64,
     /// No sample is later.
@@ -81,7 +83,14 @@ impl Dataset {
             let (from, to) = lifetime(&mut random, &labels, end);
             series.insert(pairs.collect(), samples(&mut random, course, from, to));
         }
-        Self { series: series.into_iter().collect(), start: START, end }
+        let mut all_starts = BTreeMap::new();
+        for (labels, samples) in &series {
+            let kind = random.below(4);
+            if !labels["__name__"].starts_with("gauge") && random.percent(40) {
+                all_starts.insert(labels.clone(), starts(&mut random, samples, kind));
+            }
+        }
+        Self { series: series.into_iter().collect(), starts: all_starts, start: START, end }
     }
 
     /// Writes the blocks into an empty folder.
@@ -97,6 +106,9 @@ impl Dataset {
                     match value {
                         Value::Float(value) => buffer.push_float(*t, *value),
                         Value::Histogram(histogram) => buffer.push_shared_histogram(*t, histogram),
+                    }
+                    if let Some(start) = self.starts.get(labels).and_then(|starts| starts.get(t)) {
+                        buffer.set_start_time(*start);
                     }
                 }
                 if buffer.is_empty() {
@@ -168,14 +180,14 @@ fn lifetime(random: &mut Random, labels: &Pairs, end: i64) -> (i64, i64) {
         ("target_info", Some("1.4")) => return (middle + 20_000, end),
         _ => {}
     }
-    let early = if random.percent(25) { random.between(START, middle) } else { START };
-    let late = if random.percent(25) { random.between(early + 60_000, end) } else { end };
+    let early = if random.percent(15) { random.between(START, middle) } else { START };
+    let late = if random.percent(15) { random.between(early + 60_000, end) } else { end };
     (early, late)
 }
 
 /// Draws the samples of a series: a jittering interval, gaps, staleness markers, resets.
 fn samples(random: &mut Random, course: Course, from: i64, to: i64) -> Samples {
-    let interval = *random.pick(&[10_000, 15_000, 15_000, 30_000, 60_000]);
+    let interval = *random.pick(&[10_000, 15_000, 15_000, 15_000, 30_000, 60_000]);
     let jitter = if random.percent(50) { 0 } else { interval / 20 };
     let base = random.between(0, interval);
     let mut values = Values { course, counter: 0.0, shape: None, floats: random.percent(50) };
@@ -186,14 +198,41 @@ fn samples(random: &mut Random, course: Course, from: i64, to: i64) -> Samples {
         if samples.last().is_none_or(|(last, _)| *last < t) {
             if random.percent(2) {
                 samples.push((t, Value::Float(stale_nan())));
-                tick += interval * random.between(1, 12);
+                tick += interval * random.between(1, 8);
             } else {
                 samples.push((t, values.next(random)));
             }
         }
-        tick += interval * if random.percent(2) { random.between(2, 30) } else { 1 };
+        tick += interval * if random.percent(2) { random.between(2, 20) } else { 1 };
     }
     samples
+}
+
+/// Draws since when samples count: since the last reset, mostly; or each since the one before it; or nonsense now and then.
+fn starts(random: &mut Random, samples: &Samples, kind: usize) -> BTreeMap<i64, i64> {
+    let mut starts = BTreeMap::new();
+    let mut start = samples.first().map_or(0, |(t, _)| t - random.between(1, 60_000));
+    for pair in samples.windows(2) {
+        let ((before, old), (t, new)) = (&pair[0], &pair[1]);
+        let reset = match (old, new) {
+            (Value::Float(old), Value::Float(new)) => new < old || new.is_nan() || old.is_nan(),
+            (Value::Histogram(old), Value::Histogram(new)) => new.detect_reset(old),
+            _ => true,
+        };
+        if kind == 0 {
+            start = *before;
+        } else if reset || random.percent(2) {
+            start = random.between(*before, *t);
+        }
+        let nonsense = kind == 1 && random.percent(10);
+        match random.below(20) {
+            0 => {}
+            1 if nonsense => drop(starts.insert(*t, t + 5_000)),
+            2 if nonsense => drop(starts.insert(*t, before - 2_000)),
+            _ => drop(starts.insert(*t, start)),
+        }
+    }
+    starts
 }
 
 /// Draws one value after another.

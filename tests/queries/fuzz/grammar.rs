@@ -60,14 +60,16 @@ impl<'a> Grammar<'a> {
 
     /// A query that has `feature`.
     pub fn query(&mut self, feature: Feature) -> String {
+        let depth = if self.random.percent(15) { 3 } else { 2 };
         let mut expr = match feature {
-            Feature::Function(function) => self.call(function, 2),
-            Feature::Aggregate(op) => self.aggregate(op, 2),
-            Feature::Binary(op) => self.binary(op, 2),
+            Feature::Function(function) => self.call(function, depth),
+            Feature::Aggregate(op) => self.aggregate(op, depth),
+            Feature::Binary(op) => self.binary(op, depth),
             Feature::Modifier(modifier) => self.modifier(modifier),
         };
         let scalar = matches!(feature, Feature::Function(f) if f.return_type() == ValueType::Scalar);
-        let whole = matches!(feature, Feature::Modifier("range vector result" | "string result"));
+        let whole =
+            matches!(feature, Feature::Modifier("range vector result" | "string result" | "anchored" | "smoothed"));
         if scalar && self.random.percent(60) {
             expr = match self.random.below(3) {
                 0 => format!("vector({expr})"),
@@ -179,8 +181,11 @@ impl<'a> Grammar<'a> {
         self.random.pick(&numbers).to_string()
     }
 
-    /// A number that changes from step to step, between about 0 and `most`.
+    /// A number that changes from step to step, between about 0 and `most`; or whatever a series has.
     fn moving(&mut self, most: i64) -> String {
+        if self.random.percent(20) {
+            return format!("scalar({})", self.bare_selector(Taste::Floats));
+        }
         let period = self.random.between(30, 300);
         format!("((time() % {period}) / {period} * {most})")
     }

@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod binary;
+mod borders;
 mod calls;
 mod classic;
 mod dates;
@@ -22,6 +23,7 @@ mod windows;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::EngineFeatures;
 use promql::Expr;
 use promql::ast::Unary;
 use promql::tree::Span;
@@ -36,6 +38,15 @@ pub struct Row {
     pub labels: LabelSet,
     /// Its value.
     pub value: Value,
+    /// Whether the metric's name goes at the end of the query.
+    pub unnamed: bool,
+}
+
+impl Row {
+    /// A sample that keeps its name.
+    fn new(labels: LabelSet, value: Value) -> Self {
+        Self { labels, value, unnamed: false }
+    }
 }
 
 /// An instant vector at one step.
@@ -100,6 +111,10 @@ pub struct Naive<'a> {
     /// are taken in the reverse one: where that changes an answer, the answer depends on rounding or on an order.
     noise: Option<RefCell<Random>>,
     notes: RefCell<BTreeSet<&'static str>>,
+    /// Whether metric names go at the end of the query.
+    names_at_end: bool,
+    /// Whether start timestamps are minded.
+    starts: bool,
     /// Selectors that read histograms without buckets.
     without_buckets: Vec<Span>,
 }
@@ -109,9 +124,17 @@ pub const DEFAULT_SUBQUERY_STEP_MS: i64 = 60_000;
 
 impl<'a> Naive<'a> {
     /// An evaluator of one query; `blurred` asks for errors in the last digits.
-    pub fn new(data: &'a Dataset, when: When, lookback_ms: i64, blurred: bool) -> Self {
-        let noise = blurred.then(|| RefCell::new(Random::new(1)));
-        Self { data, when, lookback_ms, noise, notes: RefCell::default(), without_buckets: Vec::new() }
+    pub fn new(data: &'a Dataset, when: When, lookback_ms: i64, features: EngineFeatures, blurred: bool) -> Self {
+        Self {
+            data,
+            when,
+            lookback_ms,
+            noise: blurred.then(|| RefCell::new(Random::new(1))),
+            notes: RefCell::default(),
+            names_at_end: features.delayed_name_removal,
+            starts: features.start_timestamps,
+            without_buckets: Vec::new(),
+        }
     }
 
     /// The answer, and the beginnings of what its user is told beside it.
@@ -127,13 +150,18 @@ impl<'a> Naive<'a> {
         match expr.unparenthesized() {
             Expr::String(text) => return Ok(Outcome::Text(text.value.clone())),
             matrix @ (Expr::Matrix(_) | Expr::Subquery(_)) => {
-                let series = self.ranges(matrix, &steps)?;
-                let mut series: Vec<(LabelSet, Samples)> = series
-                    .into_iter()
-                    .filter_map(|range| Some((range.labels, range.windows.into_iter().next()?.samples)))
-                    .filter(|(_, samples)| !samples.is_empty())
-                    .collect();
-                series.sort_by(|a, b| a.0.cmp(&b.0));
+                let mut series: BTreeMap<LabelSet, BTreeMap<i64, Value>> = BTreeMap::new();
+                for mut range in self.ranges(matrix, &steps)? {
+                    let Some(window) = range.windows.pop() else { continue };
+                    let labels = if range.unnamed { without_name(range.labels) } else { range.labels };
+                    for (t, value) in self.shown(window)? {
+                        if series.entry(labels.clone()).or_default().insert(t, value).is_some() {
+                            return Err(same_labelset());
+                        }
+                    }
+                }
+                let series =
+                    series.into_iter().map(|(labels, samples)| (labels, samples.into_iter().collect())).collect();
                 return Ok(Outcome::Series(series));
             }
             _ => {}
@@ -145,10 +173,13 @@ impl<'a> Naive<'a> {
                 Outcome::Series(vec![(LabelSet::new(), samples.collect())])
             }
             Computed::Vector(vectors) if instant => {
-                let rows = vectors.into_iter().flatten();
+                let rows = self.renamed(vectors)?.into_iter().flatten();
                 Outcome::Series(rows.map(|row| (row.labels, vec![(steps[0], row.value)])).collect())
             }
-            Computed::Vector(vectors) => Outcome::Series(by_series(&steps, vectors)),
+            Computed::Vector(vectors) => {
+                let series = by_series(&steps, self.renamed(vectors)?).into_iter();
+                Outcome::Series(series.map(|(labels, _, samples)| (labels, samples)).collect())
+            }
         })
     }
 
@@ -189,7 +220,7 @@ impl<'a> Naive<'a> {
         }
         match operand {
             Computed::Scalar(values) => Ok(Computed::Scalar(values.into_iter().map(|value| -value).collect())),
-            Computed::Vector(vectors) => unique(map_rows(vectors, |row| {
+            Computed::Vector(vectors) => self.unique(map_rows(vectors, |row| {
                 let value = match row.value {
                     Value::Float(value) => Value::Float(-value),
                     Value::Histogram(histogram) => {
@@ -198,9 +229,38 @@ impl<'a> Naive<'a> {
                         Value::Histogram(negative.into())
                     }
                 };
-                Some(Row { labels: nameless(row.labels), value })
+                Some(self.nameless(row.labels, value))
             })),
         }
+    }
+
+    /// A sample that is no longer what the metric's name says.
+    fn nameless(&self, labels: LabelSet, value: Value) -> Row {
+        if self.names_at_end {
+            return Row { labels, value, unnamed: true };
+        }
+        Row::new(without_name(labels), value)
+    }
+
+    /// Refuses vectors in which a label set comes twice, and makes series of the rest: whether a name goes is said by a series'
+    /// first sample.
+    fn unique(&self, vectors: Vec<Vector>) -> Naively<Computed> {
+        refuse_twins(&vectors)?;
+        let mut unnamed: BTreeMap<LabelSet, bool> = BTreeMap::new();
+        for row in vectors.iter().flatten() {
+            unnamed.entry(row.labels.clone()).or_insert(row.unnamed);
+        }
+        Ok(Computed::Vector(map_rows(vectors, |row| Some(Row { unnamed: unnamed[&row.labels], ..row }))))
+    }
+
+    /// What is left of names that go at the end.
+    fn renamed(&self, vectors: Vec<Vector>) -> Naively<Vec<Vector>> {
+        let vectors = map_rows(vectors, |row| match row.unnamed {
+            true => Some(Row::new(without_name(row.labels), row.value)),
+            false => Some(row),
+        });
+        refuse_twins(&vectors)?;
+        Ok(vectors)
     }
 
     /// Keeps what the user is told.
@@ -234,14 +294,14 @@ fn map_rows(vectors: Vec<Vector>, change: impl Fn(Row) -> Option<Row>) -> Vec<Ve
 }
 
 /// Refuses vectors in which a label set comes twice.
-fn unique(vectors: Vec<Vector>) -> Naively<Computed> {
-    for vector in &vectors {
+fn refuse_twins(vectors: &[Vector]) -> Naively<()> {
+    for vector in vectors {
         let distinct: BTreeSet<&LabelSet> = vector.iter().map(|row| &row.labels).collect();
         if distinct.len() < vector.len() {
             return Err(same_labelset());
         }
     }
-    Ok(Computed::Vector(vectors))
+    Ok(())
 }
 
 fn same_labelset() -> Failure {
@@ -249,7 +309,7 @@ fn same_labelset() -> Failure {
 }
 
 /// Labels without the metric name.
-fn nameless(mut labels: LabelSet) -> LabelSet {
+fn without_name(mut labels: LabelSet) -> LabelSet {
     labels.remove("__name__");
     labels
 }
@@ -259,15 +319,15 @@ fn label<'a>(labels: &'a LabelSet, name: &str) -> &'a str {
     labels.get(name).map_or("", String::as_str)
 }
 
-/// The rows of all steps as series, sorted by labels.
-fn by_series(steps: &[i64], vectors: Vec<Vector>) -> Vec<(LabelSet, Samples)> {
-    let mut series: BTreeMap<LabelSet, Samples> = BTreeMap::new();
+/// Labels, whether the name goes at the end, and samples of the rows of all steps, sorted by labels.
+fn by_series(steps: &[i64], vectors: Vec<Vector>) -> Vec<(LabelSet, bool, Samples)> {
+    let mut series: BTreeMap<LabelSet, (bool, Samples)> = BTreeMap::new();
     for (t, vector) in steps.iter().zip(vectors) {
         for row in vector {
-            series.entry(row.labels).or_default().push((*t, row.value));
+            series.entry(row.labels).or_insert((row.unnamed, Samples::new())).1.push((*t, row.value));
         }
     }
-    series.into_iter().collect()
+    series.into_iter().map(|(labels, (unnamed, samples))| (labels, unnamed, samples)).collect()
 }
 
 /// The beginnings of warnings and infos, without `PromQL warning: ` or `PromQL info: `.
@@ -308,12 +368,14 @@ pub mod notes {
     pub const NAN_SKEW: &str = "input to histogram_quantile has NaN observations, result is skewed higher";
     /// `histogram_fraction`.
     pub const NAN_FRACTION: &str = "input to histogram_fraction has NaN observations";
+    /// `rate` and its like, with start timestamps.
+    pub const OVERLAP: &str = "sample has start time that overlaps with previous sample timestamp";
     /// Wherever histograms are added.
     pub const RESETS: &str = "conflicting counter resets during histogram";
     /// Wherever histograms are added.
     pub const RECONCILED: &str = "mismatched custom buckets were reconciled during";
     /// All of them.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
         QUANTILE,
         RATIO,
         BUCKET_LABEL,
@@ -333,5 +395,6 @@ pub mod notes {
         NAN_FRACTION,
         RECONCILED,
         RESETS,
+        OVERLAP,
     ];
 }

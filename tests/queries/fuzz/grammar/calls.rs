@@ -85,8 +85,8 @@ impl Grammar<'_> {
         for arg in &signature.args[..count] {
             let taste = match self.random.below(10) {
                 0..9 if of_histograms => Taste::Natives,
-                0 | 1 => Taste::Natives,
-                2 | 3 => Taste::Any,
+                0 => Taste::Natives,
+                1 | 2 => Taste::Any,
                 _ => Taste::Floats,
             };
             args.push(match arg {

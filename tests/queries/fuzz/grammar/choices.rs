@@ -28,7 +28,9 @@ pub const BINARIES: [&str; 18] =
     ["+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "</", ">/", "and", "or", "unless"];
 
 /// What a query may have beside expressions, as the coverage counts it.
-pub const MODIFIERS: [&str; 26] = [
+pub const MODIFIERS: [&str; 28] = [
+    "anchored",
+    "smoothed",
     "offset",
     "negative offset",
     "@ time",

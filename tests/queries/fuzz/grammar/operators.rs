@@ -17,7 +17,7 @@ const PAIRS: [(&str, &str); 8] = [
     ("requests_total", "target_info"),
     ("temperature", "native"),
     ("wild", "temperature"),
-    ("requests_total{code=\"200\"}", "requests_total{code=\"500\"}"),
+    ("requests_total", "requests_total offset 1m"),
 ];
 
 const FILLS: [&str; 6] = [
@@ -92,8 +92,8 @@ impl Grammar<'_> {
         let trims = matches!(op, "</" | ">/");
         let taste = match self.random.below(10) {
             0..7 if trims => Taste::Natives,
-            0..3 => Taste::Natives,
-            3 | 4 => Taste::Any,
+            0 | 1 => Taste::Natives,
+            2 | 3 => Taste::Any,
             _ => Taste::Floats,
         };
         if !set && self.random.percent(if trims { 80 } else { 35 }) {
@@ -109,6 +109,16 @@ impl Grammar<'_> {
         self.operation(op, &left, &right)
     }
 
+    /// A vector with one series of each job and instance, mostly.
+    fn one(&mut self) -> String {
+        match self.random.below(5) {
+            0 => "temperature".to_owned(),
+            1 => "load offset 30s".to_owned(),
+            2 => "target_info".to_owned(),
+            _ => format!("avg by (job, instance) ({})", self.vector(1, Taste::Floats)),
+        }
+    }
+
     /// Some operation on two vectors.
     pub(super) fn operation_of(&mut self, left: &str, right: &str) -> String {
         let op = *self.random.pick(&BINARIES);
@@ -118,6 +128,11 @@ impl Grammar<'_> {
     fn operation(&mut self, op: &str, left: &str, right: &str) -> String {
         let bool = if is_comparison(op) && self.random.percent(30) { " bool" } else { "" };
         let matching = self.matching(matches!(op, "and" | "or" | "unless"));
+        if matching.contains("group_") && self.random.percent(50) {
+            let (many, one) = ("requests_total".to_owned(), self.one());
+            let (left, right) = if matching.contains("group_left") { (many, one) } else { (one, many) };
+            return format!("({left}) {op}{bool}{matching} ({right})");
+        }
         format!("({left}) {op}{bool}{matching} ({right})")
     }
 
@@ -147,7 +162,9 @@ impl Grammar<'_> {
         let op = *self.random.pick(&["+", "-", "*", "/", ">", "=="]);
         let offset = *self.random.pick(&["1m", "33s", "5m1ms"]);
         let labels = *self.random.pick(&GROUPINGS);
+        let include = *self.random.pick(&["", "", "version", "version, code", "missing"]);
         match modifier {
+            "anchored" | "smoothed" => self.bordered(modifier, &selector),
             "offset" => format!("{selector} offset {offset}"),
             "negative offset" => format!("{selector} offset -{offset}"),
             "@ time" => format!("{selector} @ {}", self.when.start / 1000),
@@ -174,7 +191,10 @@ impl Grammar<'_> {
             }
             "bool" => format!("({left}) >= bool ({right})"),
             "on" | "ignoring" => format!("({left}) {op} {modifier} ({labels}) ({right})"),
-            "group_left" | "group_right" => format!("({left}) {op} on (job, instance) {modifier} () ({right})"),
+            "group_left" => format!("(requests_total) {op} on (job, instance) {modifier} ({include}) ({})", self.one()),
+            "group_right" => {
+                format!("({}) {op} on (job, instance) {modifier} ({include}) (requests_total)", self.one())
+            }
             "fill" | "fill_left" | "fill_right" => {
                 format!("({left}) {op} on (job, instance) {modifier} (1.5) ({right})")
             }
@@ -182,6 +202,21 @@ impl Grammar<'_> {
             "unary plus" => format!("+({vector})"),
             "range vector result" => self.range(1, Taste::Any),
             _ => "\"text\"".to_owned(),
+        }
+    }
+
+    /// A selector that is `anchored` or `smoothed`, mostly in a function that allows it.
+    fn bordered(&mut self, border: &str, selector: &str) -> String {
+        let length = *self.random.pick(&["1m", "2m", "5m", "45s", "10m"]);
+        let offset = if self.random.percent(25) { self.offset() } else { String::new() };
+        let window = format!("{selector}[{length}] {border}{offset}");
+        match self.random.below(12) {
+            0 | 1 => format!("({selector} {border}{offset})"),
+            2 => format!("{}({window})", self.range_function().name()),
+            3 => window,
+            4 if border == "smoothed" => format!("sum by (job) ({selector} {border})"),
+            4 | 5 if border == "anchored" => format!("{}({window})", self.random.pick(&["changes", "resets"])),
+            _ => format!("{}({window})", self.random.pick(&["rate", "increase", "delta"])),
         }
     }
 }

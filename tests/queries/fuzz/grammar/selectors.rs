@@ -12,26 +12,33 @@ const SEVERAL: [&str; 6] = [
     "wild|constant",
 ];
 
-const MATCHERS: [&str; 16] = [
+/// Matchers that many series pass.
+const MATCHERS: [&str; 10] = [
     "job=\"api\"",
     "job=\"db\"",
     "job!=\"api\"",
-    "instance=\"h1\"",
+    "instance!=\"h2\"",
     "instance=~\"h1.*\"",
     "instance!~\"h10|h2\"",
     "instance=~\"h(1|2)\"",
-    "code=\"500\"",
-    "code!=\"500\"",
-    "code=\"\"",
     "job=~\".+\"",
     "missing=\"\"",
     "missing=~\".*\"",
+];
+
+/// Matchers that few series pass.
+const RARE_MATCHERS: [&str; 8] = [
+    "instance=\"h1\"",
+    "code=\"500\"",
+    "code!=\"500\"",
+    "code=\"\"",
+    "le=~\"1|5|.Inf\"",
     "\"région\"!=\"\"",
     "instance=~\"(?i)H2\"",
     "instance=\"h3\"",
 ];
 
-const LENGTHS: [&str; 15] = [
+const LENGTHS: [&str; 16] = [
     "30s",
     "1m",
     "1m",
@@ -42,8 +49,9 @@ const LENGTHS: [&str; 15] = [
     "7m30s",
     "10m",
     "20m",
-    "45",
-    "1ms",
+    "95",
+    "90s",
+    "30s1ms",
     "61s1ms",
     "(2m + 30s)",
     "max_of(1m, step())",
@@ -75,7 +83,8 @@ impl Grammar<'_> {
         let mut matchers: Vec<String> = Vec::new();
         for percent in [35, 8] {
             if self.random.percent(percent) {
-                matchers.push((*self.random.pick(&MATCHERS)).to_owned());
+                let from: &[&str] = if self.random.percent(75) { &MATCHERS } else { &RARE_MATCHERS };
+                matchers.push((*self.random.pick(from)).to_owned());
             }
         }
         if self.random.percent(8) {
@@ -126,7 +135,7 @@ impl Grammar<'_> {
 
     /// A subquery of a vector.
     pub(super) fn subquery_of(&mut self, inner: &str) -> String {
-        let range = *self.random.pick(&["1m", "2m", "5m", "5m", "10m", "3m7s", "15s"]);
+        let range = *self.random.pick(&["1m", "2m", "5m", "5m", "10m", "3m7s", "45s"]);
         let step = *self.random.pick(&["", "10s", "15s", "30s", "1m", "47s", "20s500ms", "(10s * 2)"]);
         let shift = self.shift(12);
         format!("({inner})[{range}:{step}]{shift}")

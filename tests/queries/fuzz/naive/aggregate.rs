@@ -1,6 +1,6 @@
 //! Aggregations: the rows of a step by group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use promql::Expr;
@@ -9,7 +9,7 @@ use promql::tree::AggregateOp;
 use storage::model::FloatHistogram;
 
 use super::numbers::{count, greater, mean, plain_text, quantile, smaller, sum, variance};
-use super::{Failure, LabelSet, Naive, Naively, Row, Value, Vector, notes};
+use super::{Failure, LabelSet, Naive, Naively, Row, Value, Vector, map_rows, notes};
 
 impl Naive<'_> {
     /// An aggregation at every step.
@@ -39,7 +39,7 @@ impl Naive<'_> {
             return Ok(vec![Vec::new(); steps.len()]);
         }
         let series = distinct(&vectors);
-        Ok(vectors
+        let vectors = vectors
             .into_iter()
             .zip(params)
             .map(|(vector, param)| {
@@ -47,10 +47,14 @@ impl Naive<'_> {
                 if op.selects() {
                     return groups.into_values().flat_map(|rows| self.chosen(op, param, series, rows)).collect();
                 }
-                let of_group = |(labels, rows)| Some(Row { labels, value: self.of_group(op, param, rows)? });
+                let of_group = |(labels, rows): (LabelSet, Vec<Row>)| {
+                    let unnamed = rows.iter().any(|row| row.unnamed);
+                    Some(Row { labels, value: self.of_group(op, param, rows)?, unnamed })
+                };
                 groups.into_iter().filter_map(of_group).collect()
             })
-            .collect())
+            .collect();
+        Ok(if op.selects() { vectors } else { any_unnamed(vectors) })
     }
 
     /// Looks at the parameters of all steps: refuses them, or says that no step has a result.
@@ -162,6 +166,13 @@ impl Naive<'_> {
     }
 }
 
+/// A group loses its name where any of its series does at any step.
+fn any_unnamed(vectors: Vec<Vector>) -> Vec<Vector> {
+    let unnamed = vectors.iter().flatten().filter(|row| row.unnamed);
+    let unnamed: BTreeSet<LabelSet> = unnamed.map(|row| row.labels.clone()).collect();
+    map_rows(vectors, |row| Some(Row { unnamed: unnamed.contains(&row.labels), ..row }))
+}
+
 /// How many label sets there are over all steps.
 fn distinct(vectors: &[Vector]) -> usize {
     let mut labels: Vec<&LabelSet> = vectors.iter().flatten().map(|row| &row.labels).collect();
@@ -218,7 +229,7 @@ fn count_values(aggregate: &Aggregate, name: &str, vector: Vector) -> Vector {
         }
         *counts.entry(labels).or_default() += 1;
     }
-    counts.into_iter().map(|(labels, n)| Row { labels, value: Value::Float(count(n)) }).collect()
+    counts.into_iter().map(|(labels, n)| Row::new(labels, Value::Float(count(n)))).collect()
 }
 
 /// The first value, or one that `wins` against the best so far. NaN loses against everything.

@@ -6,7 +6,7 @@ use promql::ast::{Binary, VectorMatching};
 use promql::tree::{BinaryOp, Cardinality};
 use storage::model::{CounterResetHint, FloatHistogram};
 
-use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, nameless, notes, unique};
+use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, notes, without_name};
 
 /// What an operator makes of two samples, and whether a comparison holds.
 type Pair = Option<(Value, bool)>;
@@ -22,11 +22,11 @@ impl Naive<'_> {
             }
             (Computed::Vector(left), Computed::Scalar(right)) => {
                 let vectors = left.into_iter().zip(right);
-                unique(vectors.map(|(rows, number)| self.with_scalar(binary, rows, number, false)).collect())
+                self.unique(vectors.map(|(rows, number)| self.with_scalar(binary, rows, number, false)).collect())
             }
             (Computed::Scalar(left), Computed::Vector(right)) => {
                 let vectors = right.into_iter().zip(left);
-                unique(vectors.map(|(rows, number)| self.with_scalar(binary, rows, number, true)).collect())
+                self.unique(vectors.map(|(rows, number)| self.with_scalar(binary, rows, number, true)).collect())
             }
             (Computed::Vector(left), Computed::Vector(right)) => {
                 let matching = binary.matching.as_ref().ok_or_else(|| Failure("no matching".to_owned()))?;
@@ -35,7 +35,7 @@ impl Naive<'_> {
                     .zip(right)
                     .map(|(left, right)| self.joined(binary, matching, left, right))
                     .collect();
-                unique(vectors?)
+                self.unique(vectors?)
             }
         }
     }
@@ -60,14 +60,16 @@ impl Naive<'_> {
                 self.note(note);
             }
             let Some((value, holds)) = pair.0 else { continue };
-            let drops_name = binary.return_bool || changes_meaning(binary.op);
-            let labels = if drops_name { nameless(row.labels) } else { row.labels };
             if binary.return_bool {
-                result.push(Row { labels, value: Value::Float(f64::from(u8::from(holds))) });
+                result.push(self.nameless(row.labels, Value::Float(f64::from(u8::from(holds)))));
             } else if holds {
                 // a comparison keeps the vector's sample, whichever side it is on
-                let value = if binary.op.is_comparison() { row.value } else { value };
-                result.push(Row { labels, value });
+                let value = if binary.op.is_comparison() { row.value.clone() } else { value };
+                result.push(if changes_meaning(binary.op) {
+                    self.nameless(row.labels, value)
+                } else {
+                    Row { value, ..row }
+                });
             }
         }
         result
@@ -116,7 +118,7 @@ impl Naive<'_> {
         };
         for row in &many {
             let key = key(matching, &row.labels);
-            let filled = matching.fill_right.map(|value| Row { labels: key.clone(), value: Value::Float(value) });
+            let filled = matching.fill_right.map(|value| Row::new(key.clone(), Value::Float(value)));
             if let Some(other) = ones.get(&key).copied().or(filled.as_ref()) {
                 join.pair(row, other, key)?;
             }
@@ -124,7 +126,7 @@ impl Naive<'_> {
         for row in &one {
             let key = key(matching, &row.labels);
             let Some(value) = matching.fill_left.filter(|_| !join.matched.contains_key(&key)) else { continue };
-            let filled = Row { labels: key.clone(), value: Value::Float(value) };
+            let filled = Row::new(key.clone(), Value::Float(value));
             join.pair(&filled, row, key)?;
         }
         if let Some(note) = join.note {
@@ -208,17 +210,19 @@ impl Join<'_> {
             return Err(Failure("multiple matches for labels".to_owned()));
         }
         if self.binary.return_bool {
-            self.result.push(Row { labels, value: Value::Float(f64::from(u8::from(holds))) });
+            let value = Value::Float(f64::from(u8::from(holds)));
+            self.result.push(Row { labels, value, unnamed: true });
         } else if holds {
-            self.result.push(Row { labels, value });
+            self.result.push(Row::new(labels, value));
         }
         Ok(())
     }
 
     fn labels(&self, many: &Row, one: &Row) -> LabelSet {
         let mut labels = many.labels.clone();
-        if self.binary.return_bool || changes_meaning(self.binary.op) {
-            labels = nameless(labels);
+        // even where names go at the end, arithmetic takes them at once
+        if changes_meaning(self.binary.op) || self.binary.return_bool && !self.naive.names_at_end {
+            labels = without_name(labels);
         }
         if self.matching.cardinality == Cardinality::OneToOne {
             labels.retain(|name, _| self.matching.labels.contains(name) == self.matching.on);

@@ -1,11 +1,11 @@
 //! Function calls: which rule each function follows.
 
-use promql::ast::Call;
+use promql::ast::{Call, VectorSelector};
 use promql::tree::ValueType;
 use promql::{Expr, Function};
 
 use super::numbers::{greater, natural, seconds, smaller};
-use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, map_rows, nameless, unique};
+use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, map_rows};
 
 impl Naive<'_> {
     /// A call at every step.
@@ -31,7 +31,7 @@ impl Naive<'_> {
             }
             Function::Scalar => Ok(Computed::Scalar(self.vectors(&args[0], steps)?.iter().map(single).collect())),
             Function::Vector => {
-                let row = |value| vec![Row { labels: LabelSet::new(), value: Value::Float(value) }];
+                let row = |value| vec![Row::new(LabelSet::new(), Value::Float(value))];
                 Ok(Computed::Vector(self.scalars(&args[0], steps)?.into_iter().map(row).collect()))
             }
             Function::Absent => {
@@ -40,9 +40,10 @@ impl Naive<'_> {
             }
             Function::Timestamp => self.timestamp(&args[0], steps),
             Function::StartTimestamp => {
-                // start timestamps are a feature that is off
-                if !matches!(args[0].unparenthesized(), Expr::Vector(_)) {
-                    self.vectors(&args[0], steps)?;
+                match args[0].unparenthesized() {
+                    Expr::Vector(selector) if self.starts => return self.start_timestamp(selector, steps),
+                    Expr::Vector(_) => {}
+                    _ => drop(self.vectors(&args[0], steps)?),
                 }
                 Ok(Computed::Vector(vec![Vector::new(); steps.len()]))
             }
@@ -75,15 +76,25 @@ impl Naive<'_> {
 
     /// Of a selector the samples' own times, of anything else the time of evaluation.
     fn timestamp(&self, arg: &Expr, steps: &[i64]) -> Naively<Computed> {
-        let row = |labels: &LabelSet, t: i64| Row { labels: nameless(labels.clone()), value: Value::Float(seconds(t)) };
+        let row = |labels: &LabelSet, t: i64| self.nameless(labels.clone(), Value::Float(seconds(t)));
         if let Expr::Vector(selector) = arg.unparenthesized() {
             let found = self.latest(selector, steps)?;
             let rows = |step: Vec<(&LabelSet, i64, Value)>| step.iter().map(|(labels, t, _)| row(labels, *t)).collect();
-            return unique(found.into_iter().map(rows).collect());
+            return self.unique(found.into_iter().map(rows).collect());
         }
         let vectors = self.vectors(arg, steps)?;
         let rows = |(t, vector): (&i64, Vector)| vector.iter().map(|one| row(&one.labels, *t)).collect();
-        unique(steps.iter().zip(vectors).map(rows).collect())
+        self.unique(steps.iter().zip(vectors).map(rows).collect())
+    }
+
+    /// Since when the samples of a selector count; 0 is unknown.
+    fn start_timestamp(&self, selector: &VectorSelector, steps: &[i64]) -> Naively<Computed> {
+        let start = |labels: &LabelSet, t: i64| self.data.starts.get(labels)?.get(&t).copied();
+        let row = |(labels, t, _): &(&LabelSet, i64, Value)| {
+            self.nameless((*labels).clone(), Value::Float(seconds(start(labels, *t).unwrap_or(0))))
+        };
+        let found = self.latest(selector, steps)?;
+        self.unique(found.iter().map(|step| step.iter().map(row).collect()).collect())
     }
 
     fn sorted(&self, call: &Call, steps: &[i64]) -> Naively<Computed> {
@@ -138,7 +149,7 @@ fn single(vector: &Vector) -> f64 {
 }
 
 fn absent(labels: &LabelSet, is_absent: bool) -> Vector {
-    let row = || Row { labels: labels.clone(), value: Value::Float(1.0) };
+    let row = || Row::new(labels.clone(), Value::Float(1.0));
     is_absent.then(row).into_iter().collect()
 }
 

@@ -8,7 +8,7 @@ use storage::model::FloatHistogram;
 
 use super::calls::text;
 use super::numbers::open_metrics_text;
-use super::{Computed, LabelSet, Naive, Naively, Row, Value, Vector, label, nameless, notes, unique};
+use super::{Computed, LabelSet, Naive, Naively, Value, Vector, label, notes};
 
 /// Upper bound and observations up to it.
 type Buckets = Vec<(f64, f64)>;
@@ -54,16 +54,16 @@ impl Naive<'_> {
                 let natives = natives.iter().map(|(labels, histogram)| (labels, self.of_native(question, histogram)));
                 let classics = classics.iter().map(|(labels, buckets)| (labels, self.of_classic(question, buckets)));
                 for (labels, value) in natives.chain(classics) {
-                    let mut labels = nameless(labels.clone());
+                    let mut labels = labels.clone();
                     if let (Function::HistogramQuantiles, Question::Quantile(q)) = (call.function, question) {
                         labels.insert(text(&call.args[1]).to_owned(), open_metrics_text(*q));
                     }
-                    vector.push(Row { labels, value: Value::Float(self.rounded(value)) });
+                    vector.push(self.nameless(labels, Value::Float(self.rounded(value))));
                 }
             }
             result.push(vector);
         }
-        unique(result)
+        self.unique(result)
     }
 
     /// Native histograms, and classic ones by all labels but `le`. Of the same labels, neither counts.

@@ -3,7 +3,7 @@
 use promql::Function;
 use promql::ast::Call;
 
-use super::{Computed, Naive, Naively, Row, Value, map_rows, nameless, unique};
+use super::{Computed, Naive, Naively, Row, Value, map_rows};
 
 impl Naive<'_> {
     /// A part of the date that a sample, or the step, is as seconds since the epoch.
@@ -11,15 +11,15 @@ impl Naive<'_> {
         let Some(arg) = call.args.first() else {
             let row = |t: &i64| {
                 let value = Value::Float(part(call.function, t.div_euclid(1000)));
-                vec![Row { labels: super::LabelSet::new(), value }]
+                vec![Row::new(super::LabelSet::new(), value)]
             };
             return Ok(Computed::Vector(steps.iter().map(row).collect()));
         };
         let vectors = self.vectors(arg, steps)?;
-        unique(map_rows(vectors, |row| match row.value {
+        self.unique(map_rows(vectors, |row| match row.value {
             Value::Float(value) => {
                 let value = Value::Float(part(call.function, whole_seconds(value)));
-                Some(Row { labels: nameless(row.labels), value })
+                Some(self.nameless(row.labels, value))
             }
             Value::Histogram(_) => None,
         }))

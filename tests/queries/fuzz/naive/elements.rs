@@ -5,7 +5,7 @@ use promql::ast::Call;
 use storage::model::FloatHistogram;
 
 use super::numbers::{greater, smaller};
-use super::{Computed, Failure, Naive, Naively, Row, Value, nameless, unique};
+use super::{Computed, Failure, Naive, Naively, Value};
 
 impl Naive<'_> {
     /// A function of single samples. The scalars that it takes come after the vector.
@@ -23,12 +23,12 @@ impl Naive<'_> {
                     Value::Histogram(histogram) => of_histogram(call.function, histogram),
                 };
                 if let Some(value) = value? {
-                    rows.push(Row { labels: nameless(row.labels), value: Value::Float(self.rounded(value)) });
+                    rows.push(self.nameless(row.labels, Value::Float(self.rounded(value))));
                 }
             }
             result.push(rows);
         }
-        unique(result)
+        self.unique(result)
     }
 }
 

@@ -6,7 +6,7 @@ use promql::ast::Call;
 use promql::{Expr, ast};
 use storage::model::{MatchOp, Matcher};
 
-use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, unique};
+use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, label};
 
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
@@ -49,7 +49,7 @@ impl Naive<'_> {
             }
             result.push(enriched(vector, &infos, &data, &is_info)?);
         }
-        unique(result)
+        self.unique(result)
     }
 
     /// When info series are looked at: by the modifiers of the first selector, and of the subqueries around it up to the one
@@ -148,7 +148,7 @@ fn enriched(
         if found || data.iter().all(Matcher::matches_empty) {
             let mut labels = row.labels.clone();
             labels.extend(added);
-            result.push(Row { labels, value: row.value.clone() });
+            result.push(Row { labels, ..row.clone() });
         }
     }
     Ok(result)

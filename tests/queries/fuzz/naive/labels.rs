@@ -3,7 +3,7 @@
 use promql::ast::Call;
 
 use super::calls::text;
-use super::{Computed, Failure, LabelSet, Naive, Naively, Row, label, map_rows, unique};
+use super::{Computed, Failure, LabelSet, Naive, Naively, Row, label, map_rows};
 
 impl Naive<'_> {
     /// `label_replace`. Tests write patterns and templates that mean the same in Go and in Rust.
@@ -11,11 +11,12 @@ impl Naive<'_> {
         let [target, template, source, pattern] = [1, 2, 3, 4].map(|i| text(&call.args[i]));
         let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| Failure(e.to_string()))?;
         valid(target)?;
-        unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
+        self.unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
             let Some(found) = regex.captures(label(&row.labels, source)) else { return Some(row) };
             let mut value = String::new();
             found.expand(template, &mut value);
-            Some(Row { labels: with(row.labels.clone(), target, value), value: row.value })
+            let unnamed = row.unnamed && target != "__name__";
+            Some(Row { labels: with(row.labels.clone(), target, value), unnamed, ..row })
         }))
     }
 
@@ -24,10 +25,11 @@ impl Naive<'_> {
         let (target, separator) = (text(&call.args[1]), text(&call.args[2]));
         let sources: Vec<&str> = call.args[3..].iter().map(text).collect();
         sources.iter().chain([&target]).try_for_each(|name| valid(name))?;
-        unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
+        self.unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
             let values: Vec<&str> = sources.iter().map(|name| label(&row.labels, name)).collect();
             let value = values.join(separator);
-            Some(Row { labels: with(row.labels, target, value), value: row.value })
+            let unnamed = row.unnamed && target != "__name__";
+            Some(Row { labels: with(row.labels, target, value), value: row.value, unnamed })
         }))
     }
 }

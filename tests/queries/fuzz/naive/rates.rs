@@ -2,37 +2,58 @@
 
 use std::sync::Arc;
 
+use promql::tree::Border;
 use storage::model::{CounterResetHint, FloatHistogram};
 
 use super::numbers::{count, seconds};
 use super::select::Window;
+use super::windows::began_between;
 use super::{Naive, Value, notes};
 
 impl Naive<'_> {
     /// The increase between the first and the last sample, extrapolated to the window's borders.
     pub(super) fn extrapolated(&self, window: &Window, counter: bool, per_second: bool) -> Option<Value> {
+        if window.border != Border::Plain {
+            return self.extended(window, counter, per_second);
+        }
         let samples = &window.samples;
         let (floats, histograms) = (window.floats(), window.histograms());
         if !floats.is_empty() && !histograms.is_empty() {
             self.note(notes::MIXED);
             return None;
         }
-        if samples.len() < 2 {
+        let (first, last) = (samples[0].0, samples[samples.len() - 1].0);
+        let resets: Vec<bool> =
+            (1..samples.len()).map(|i| counter && began_between(&window.starts, samples, i - 1)).collect();
+        // a counter that began inside the window was zero then
+        let start = window.starts[0];
+        let began = counter && start != 0 && start > window.after && start < first;
+        if samples.len() < 2 && !began {
             return None;
         }
-        let increase = if histograms.is_empty() {
-            Value::Float(float_increase(&floats, counter))
-        } else {
-            Value::Histogram(Arc::new(self.histogram_increase(&histograms, counter)?))
+        self.note_overlap(window, counter);
+        let increase = match (&samples[0].1, samples.len()) {
+            (value, 1) => value.clone(),
+            (Value::Float(zero), _) => {
+                let from = if began { *zero } else { 0.0 };
+                Value::Float(float_increase(&floats, &resets, counter) + from)
+            }
+            (Value::Histogram(zero), _) => {
+                let mut increase = self.histogram_increase(&histograms, &resets, counter)?;
+                if began {
+                    self.combine(&mut increase, zero, true)?;
+                }
+                Value::Histogram(increase.into())
+            }
         };
-        let sampled = seconds(samples[samples.len() - 1].0 - samples[0].0);
-        let average = sampled / (count(samples.len()) - 1.0);
-        let mut to_start = seconds(samples[0].0 - window.after);
-        let mut to_end = seconds(window.until - samples[samples.len() - 1].0);
-        if to_start >= average * 1.1 {
+        let sampled = seconds(last - if began { start } else { first });
+        let average = if samples.len() < 2 { 0.0 } else { seconds(last - first) / (count(samples.len()) - 1.0) };
+        let mut to_start = if began { 0.0 } else { seconds(first - window.after) };
+        let mut to_end = seconds(window.until - last);
+        if !began && to_start >= average * 1.1 {
             to_start = average / 2.0;
         }
-        if counter {
+        if counter && !began {
             let (first, whole) = match (&samples[0].1, &increase) {
                 (Value::Histogram(first), Value::Histogram(whole)) => (first.count, whole.count),
                 (Value::Float(first), Value::Float(whole)) => (*first, *whole),
@@ -60,14 +81,30 @@ impl Naive<'_> {
         })
     }
 
-    fn histogram_increase(&self, histograms: &[Arc<FloatHistogram>], counter: bool) -> Option<FloatHistogram> {
+    /// Tells of samples that began to count before the one before them, and not with it.
+    fn note_overlap(&self, window: &Window, counter: bool) {
+        let overlaps = |i: usize| {
+            let (before, start) = (window.starts[i - 1], window.starts[i]);
+            start != 0 && start < window.samples[i - 1].0 && start != before
+        };
+        if counter && (1..window.samples.len()).any(overlaps) {
+            self.note(notes::OVERLAP);
+        }
+    }
+
+    fn histogram_increase(
+        &self,
+        histograms: &[Arc<FloatHistogram>],
+        resets: &[bool],
+        counter: bool,
+    ) -> Option<FloatHistogram> {
         let mut first = (*histograms[0]).clone();
         let last = &histograms[histograms.len() - 1];
         let gauge = |histogram: &FloatHistogram| histogram.counter_reset_hint == CounterResetHint::Gauge;
         if counter && histograms.iter().any(|histogram| gauge(histogram)) {
             self.note(notes::NOT_COUNTER);
         }
-        if counter && histograms[1].detect_reset(&first) {
+        if counter && (resets[0] || histograms[1].detect_reset(&first)) {
             // what came before the reset does not matter, not even its layout
             first = FloatHistogram {
                 schema: histograms[1].schema,
@@ -89,8 +126,8 @@ impl Naive<'_> {
         let mut combined = vec![increase.sub(&first).ok()?];
         if counter {
             let mut before = &first;
-            for histogram in &histograms[1..] {
-                if histogram.detect_reset(before) {
+            for (histogram, reset) in histograms[1..].iter().zip(resets) {
+                if *reset || histogram.detect_reset(before) {
                     combined.push(increase.add(before).ok()?);
                 }
                 before = histogram;
@@ -110,9 +147,10 @@ impl Naive<'_> {
     pub(super) fn last_two(&self, window: &Window, rate: bool) -> Option<Value> {
         let [.., before, last] = window.samples.as_slice() else { return None };
         let interval = seconds(last.0 - before.0);
+        let began = rate && began_between(&window.starts, &window.samples, window.samples.len() - 2);
         match (&before.1, &last.1) {
             (Value::Float(a), Value::Float(b)) => {
-                let difference = if rate && b < a { *b } else { b - a };
+                let difference = if rate && (began || b < a) { *b } else { b - a };
                 Some(Value::Float(self.rounded(if rate { difference / interval } else { difference })))
             }
             (Value::Histogram(a), Value::Histogram(b)) => {
@@ -124,15 +162,8 @@ impl Naive<'_> {
                     self.note(notes::NOT_GAUGE);
                 }
                 let mut difference = (**b).clone();
-                if !rate || !b.detect_reset(a) {
-                    match difference.sub(a) {
-                        Ok(combined) if combined.bounds_reconciled => self.note(notes::RECONCILED),
-                        Ok(_) => {}
-                        Err(_) => {
-                            self.note(notes::SCHEMAS);
-                            return None;
-                        }
-                    }
+                if !rate || !began && !b.detect_reset(a) {
+                    self.combine(&mut difference, a, false)?;
                 }
                 difference.counter_reset_hint = CounterResetHint::Gauge;
                 difference.compact(0);
@@ -150,11 +181,11 @@ impl Naive<'_> {
 }
 
 /// What a counter gained, or by how much a gauge differs.
-fn float_increase(values: &[f64], counter: bool) -> f64 {
+fn float_increase(values: &[f64], resets: &[bool], counter: bool) -> f64 {
     let mut increase = values[values.len() - 1] - values[0];
     if counter {
-        for pair in values.windows(2) {
-            if pair[1] < pair[0] {
+        for (pair, reset) in values.windows(2).zip(resets) {
+            if *reset || pair[1] < pair[0] {
                 increase += pair[0];
             }
         }

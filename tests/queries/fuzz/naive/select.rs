@@ -1,7 +1,7 @@
 //! Selectors, ranges and subqueries: which samples an expression reads.
 
 use promql::ast::{At, Duration, DurationExpr, MatrixSelector, Subquery, VectorSelector};
-use promql::tree::BinaryOp;
+use promql::tree::{BinaryOp, Border};
 use promql::{Expr, ast::NumberLiteral};
 use storage::model::{CounterResetHint, Matcher};
 
@@ -16,8 +16,12 @@ pub struct Window {
     pub after: i64,
     /// Last millisecond.
     pub until: i64,
-    /// Without staleness markers.
+    /// Without staleness markers; where the border asks for more, with those in reach of the lookback outside.
     pub samples: Samples,
+    /// Since when each sample counts; 0 is unknown.
+    pub starts: Vec<i64>,
+    /// How the borders are treated.
+    pub border: Border,
 }
 
 /// Labels, time and value of what a selector finds at one step.
@@ -28,6 +32,8 @@ pub type Found<'a> = Vec<(&'a LabelSet, i64, Value)>;
 pub struct Range {
     /// Its labels.
     pub labels: LabelSet,
+    /// Whether the metric's name goes at the end of the query.
+    pub unnamed: bool,
     /// One a step.
     pub windows: Vec<Window>,
 }
@@ -35,8 +41,11 @@ pub struct Range {
 impl<'a> Naive<'a> {
     /// An instant vector selector.
     pub(super) fn instant(&self, selector: &VectorSelector, steps: &[i64]) -> Naively<Vec<Vector>> {
+        if selector.border == Border::Smoothed {
+            return self.smoothed_instant(selector, steps);
+        }
         let found = self.latest(selector, steps)?;
-        let row = |(labels, _, value): (&LabelSet, i64, Value)| Row { labels: labels.clone(), value };
+        let row = |(labels, _, value): (&LabelSet, i64, Value)| Row::new(labels.clone(), value);
         Ok(found.into_iter().map(|step| step.into_iter().map(row).collect()).collect())
     }
 
@@ -81,16 +90,24 @@ impl<'a> Naive<'a> {
         let selector = &matrix.selector;
         let (offset, at) = (self.offset(selector.offset.as_ref())?, self.at(selector.at));
         let range = self.positive(&matrix.range)?;
-        let windows = |samples: &Samples| {
-            steps
-                .iter()
-                .map(|t| window(samples, at.unwrap_or(*t) - offset - range, at.unwrap_or(*t) - offset))
-                .collect()
+        let border = selector.border;
+        let (early, late) = match border {
+            Border::Plain => (0, 0),
+            Border::Anchored => (self.lookback_ms, 0),
+            Border::Smoothed => (self.lookback_ms, self.lookback_ms),
         };
         let series = self.matching(&selector.matchers);
         let range = |(labels, samples): (&LabelSet, &Samples)| {
             let samples = self.read(selector.span, samples);
-            Range { labels: labels.clone(), windows: windows(&samples) }
+            let starts = self.data.starts.get(labels).filter(|_| self.starts);
+            let of_step = |t: &i64| {
+                let until = at.unwrap_or(*t) - offset;
+                let after = until - range;
+                let samples = inside(&samples, after - early, until + late);
+                let start = |(t, _): &(i64, Value)| starts.and_then(|starts| starts.get(t)).copied().unwrap_or(0);
+                Window { after, until, starts: samples.iter().map(start).collect(), samples, border }
+            };
+            Range { labels: labels.clone(), unnamed: false, windows: steps.iter().map(of_step).collect() }
         };
         Ok(series.map(range).collect())
     }
@@ -111,20 +128,22 @@ impl<'a> Naive<'a> {
         let vectors = match self.eval(&subquery.expr, &inner)? {
             super::Computed::Vector(vectors) => vectors,
             super::Computed::Scalar(values) => {
-                let row = |value| vec![Row { labels: LabelSet::new(), value: Value::Float(value) }];
+                let row = |value| vec![Row::new(LabelSet::new(), Value::Float(value))];
                 values.into_iter().map(row).collect()
             }
         };
         let series = by_series(&inner, vectors);
         Ok(series
             .into_iter()
-            .map(|(labels, samples)| {
+            .map(|(labels, unnamed, samples)| {
                 let samples: Samples = samples.into_iter().map(|(t, value)| (t, without_hint(value))).collect();
                 let of_step = |t: &i64| {
                     let until = at.unwrap_or(*t) - offset;
-                    window(&samples, until - range, until)
+                    let after = until - range;
+                    let samples = inside(&samples, after, until);
+                    Window { after, until, starts: vec![0; samples.len()], samples, border: Border::Plain }
                 };
-                Range { labels, windows: outer.iter().map(of_step).collect() }
+                Range { labels, unnamed, windows: outer.iter().map(of_step).collect() }
             })
             .collect())
     }
@@ -192,9 +211,9 @@ impl<'a> Naive<'a> {
     }
 }
 
-fn window(samples: &Samples, after: i64, until: i64) -> Window {
-    let inside = samples.iter().filter(|(t, value)| *t > after && *t <= until && !value.is_stale());
-    Window { after, until, samples: inside.cloned().collect() }
+/// The samples after `after` and not after `until`, without staleness markers.
+fn inside(samples: &Samples, after: i64, until: i64) -> Samples {
+    samples.iter().filter(|(t, value)| *t > after && *t <= until && !value.is_stale()).cloned().collect()
 }
 
 /// What a subquery's histograms say of resets is not kept, since samples may be missing or come twice.

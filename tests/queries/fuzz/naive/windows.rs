@@ -1,13 +1,15 @@
 //! Functions of range vectors: each looks at one window of one series.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
+use promql::tree::Border;
 use promql::{Expr, Function};
 use storage::model::{CounterResetHint, FloatHistogram};
 
 use super::numbers::{count, mean, quantile, seconds, sum, variance};
 use super::select::Window;
-use super::{Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, nameless, notes, same_labelset};
+use super::{Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, notes, same_labelset};
 
 impl Window {
     /// The numbers in it.
@@ -43,25 +45,29 @@ impl Naive<'_> {
         scalars: &[Vec<f64>],
         steps: &[i64],
     ) -> Naively<Vec<Vector>> {
+        self.check_border(function, range)?;
         let keeps_name = matches!(function, Function::FirstOverTime | Function::LastOverTime);
         let mut vectors: Vec<Vector> = vec![Vec::new(); steps.len()];
         let mut seen: Vec<LabelSet> = Vec::new();
         for series in self.ranges(range, steps)? {
-            let labels = if keeps_name { series.labels.clone() } else { nameless(series.labels.clone()) };
+            let named = |value: Value| match keeps_name {
+                true => Row { labels: series.labels.clone(), value, unnamed: series.unnamed },
+                false => self.nameless(series.labels.clone(), value),
+            };
             let (mut any, mut any_float) = (false, false);
             for (i, window) in series.windows.iter().enumerate().filter(|(_, window)| !window.samples.is_empty()) {
                 let scalars: Vec<f64> = scalars.iter().map(|values| values[i]).collect();
                 if let Some(value) = self.of_window(function, window, &scalars, steps[i])? {
-                    any = true;
                     any_float |= matches!(value, Value::Float(_));
-                    vectors[i].push(Row { labels: labels.clone(), value });
+                    vectors[i].push(named(value));
+                    any = true;
                 }
             }
             if any_float {
                 self.note_rate(function, &series.labels);
             }
             if any {
-                seen.push(labels);
+                seen.push(named(Value::Float(0.0)).labels);
             }
         }
         let all = seen.len();
@@ -69,6 +75,18 @@ impl Naive<'_> {
         seen.dedup();
         // two series of the same labels are refused even where they never have a value at the same step
         if seen.len() < all && function != Function::AbsentOverTime { Err(same_labelset()) } else { Ok(vectors) }
+    }
+
+    /// Refuses functions that cannot mind samples outside of a window.
+    fn check_border(&self, function: Function, range: &Expr) -> Naively<()> {
+        use Function::{Changes, Delta, Increase, Rate, Resets};
+        let Expr::Matrix(matrix) = range.unparenthesized() else { return Ok(()) };
+        let fits = match matrix.selector.border {
+            Border::Plain => true,
+            Border::Anchored => matches!(function, Changes | Delta | Increase | Rate | Resets),
+            Border::Smoothed => matches!(function, Delta | Increase | Rate),
+        };
+        if fits { Ok(()) } else { Err(Failure("modifier can only be used with some functions".to_owned())) }
     }
 
     fn note_rate(&self, function: Function, labels: &LabelSet) {
@@ -90,10 +108,22 @@ impl Naive<'_> {
             Function::Delta => Ok(self.extrapolated(window, false, false)),
             Function::Irate => Ok(self.last_two(window, true)),
             Function::Idelta => Ok(self.last_two(window, false)),
-            Function::Changes => {
-                float(count(samples.windows(2).filter(|pair| changed(&pair[0].1, &pair[1].1)).count()))
+            Function::Changes | Function::Resets => {
+                let samples = self.anchored(window);
+                if samples.is_empty() {
+                    return Ok(None);
+                }
+                let skipped = window.samples.len() - samples.len();
+                let resets = |i: &usize| {
+                    let began = began_between(&window.starts, &window.samples, *i + skipped);
+                    began || reset(&samples[*i].1, &samples[*i + 1].1)
+                };
+                let pairs = 0..samples.len() - 1;
+                float(count(match function {
+                    Function::Changes => pairs.filter(|i| changed(&samples[*i].1, &samples[*i + 1].1)).count(),
+                    _ => pairs.filter(resets).count(),
+                }))
             }
-            Function::Resets => float(count(samples.windows(2).filter(|pair| reset(&pair[0].1, &pair[1].1)).count())),
             Function::CountOverTime => float(count(samples.len())),
             Function::PresentOverTime | Function::AbsentOverTime => float(1.0),
             Function::FirstOverTime => Ok(Some(first.1.clone())),
@@ -207,6 +237,20 @@ fn extreme(timed: &[(i64, f64)], wins: impl Fn(f64, f64) -> bool) -> (i64, f64) 
         }
     }
     best
+}
+
+/// Whether sample `i + 1` began to count after sample `i` was taken, which is a reset whatever the values say.
+pub(super) fn began_between(starts: &[i64], samples: &[(i64, Value)], i: usize) -> bool {
+    let (t, next) = (samples[i].0, samples[i + 1].0);
+    let (start, next_start) = (starts[i], starts[i + 1]);
+    match next_start.cmp(&t) {
+        // unknown, or nonsense
+        _ if next_start == 0 || next_start >= next => false,
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        // from sample to sample, if the one before has a start that makes sense
+        Ordering::Equal => start != 0 && start < t,
+    }
 }
 
 fn changed(before: &Value, after: &Value) -> bool {
