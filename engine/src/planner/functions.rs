@@ -14,6 +14,7 @@ use crate::histogram_quantile::{HistogramFunction, HistogramQuantileExec};
 use crate::label_rewrite::LabelRewriteExec;
 use crate::map::{ElementFunction, MapExec};
 use crate::quantile::QuantileExec;
+use crate::removed_name::NameRemoval;
 use crate::sort_vector::{SortKey, SortVectorExec};
 use crate::topk::{ParamAggregate, TopkExec};
 use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
@@ -135,11 +136,16 @@ impl Planner {
             _ => return Err(wrong()),
         };
         // the label with the quantile may be one that told series apart
-        let check = matches!(function, HistogramFunction::Quantiles(..)) || may_differ_in_name(&call.args[vector]);
+        let overwrites = matches!(function, HistogramFunction::Quantiles(..));
+        let check = overwrites || may_differ_in_name(&call.args[vector]);
         let args = call.args[scalars].iter().map(|arg| self.scalar(arg, grid)).collect::<Result<Vec<_>>>()?;
         let input = self.single(&call.args[vector], grid)?;
-        let plan = HistogramQuantileExec::new(input, function, args, span(vector), grid, self.context());
-        Ok(self.unique_labels(Arc::new(plan), check, EqualLabels::Join, grid))
+        let plan = Arc::new(HistogramQuantileExec::new(input, function, args, span(vector), grid, self.context()));
+        // Prometheus looks at each step of a range query for labels that are equal although names stay, and only there
+        if overwrites && self.name_removal() == NameRemoval::AtEnd && grid.start != grid.end {
+            return Ok(Arc::new(UniqueLabelsExec::new(plan, EqualLabels::Join, grid.steps())));
+        }
+        Ok(self.unique_labels(plan, check, EqualLabels::Join, grid))
     }
 }
 

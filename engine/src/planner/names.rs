@@ -15,15 +15,15 @@ pub(super) fn may_differ_in_name(node: &Node) -> bool {
         Node::Matrix(matrix) => selects_several_names(&matrix.selector),
         Node::Subquery(subquery) => may_differ_in_name(&subquery.expr),
         Node::Call(call) => match call.function {
-            Function::LastOverTime | Function::FirstOverTime => call.args.iter().any(may_differ_in_name),
-            // these write labels, the name among them, or pass them on
-            Function::LabelReplace
-            | Function::LabelJoin
+            // these leave labels as they are
+            Function::LastOverTime
+            | Function::FirstOverTime
             | Function::Sort
             | Function::SortDesc
             | Function::SortByLabel
-            | Function::SortByLabelDesc
-            | Function::Info => true,
+            | Function::SortByLabelDesc => call.args.iter().any(may_differ_in_name),
+            // these write labels, the name among them
+            Function::LabelReplace | Function::LabelJoin | Function::Info => true,
             _ => false,
         },
         // a group's labels come from the grouping, where a name can stand only next to others
@@ -39,7 +39,9 @@ fn keeps_name(binary: &Binary) -> bool {
         return true;
     }
     let filters = binary.op.is_comparison() && !binary.return_bool;
-    filters && (may_differ_in_name(&binary.lhs) || may_differ_in_name(&binary.rhs))
+    // what stands for a missing sample has no name, beside samples that have one
+    let fills = binary.matching.as_ref().is_some_and(|m| m.fill_left.is_some() || m.fill_right.is_some());
+    filters && (fills || may_differ_in_name(&binary.lhs) || may_differ_in_name(&binary.rhs))
 }
 
 fn selects_several_names(selector: &VectorSelector) -> bool {

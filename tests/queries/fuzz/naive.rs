@@ -20,7 +20,7 @@ mod select;
 mod stats;
 mod windows;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::EngineFeatures;
@@ -115,6 +115,8 @@ pub struct Naive<'a> {
     names_at_end: bool,
     /// Whether start timestamps are minded.
     starts: bool,
+    /// Whether more than one step was asked for, be there more than one or not: of the query, or of the subquery at hand.
+    ranged: Cell<bool>,
     /// Selectors that read histograms without buckets.
     without_buckets: Vec<Span>,
 }
@@ -133,6 +135,7 @@ impl<'a> Naive<'a> {
             notes: RefCell::default(),
             names_at_end: features.delayed_name_removal,
             starts: features.start_timestamps,
+            ranged: Cell::new(when.start != when.end),
             without_buckets: Vec::new(),
         }
     }
@@ -243,14 +246,22 @@ impl<'a> Naive<'a> {
     }
 
     /// Refuses vectors in which a label set comes twice, and makes series of the rest: whether a name goes is said by a series'
-    /// first sample.
+    /// first sample. Where names go at the end, twins at a single time are let through till then.
     fn unique(&self, vectors: Vec<Vector>) -> Naively<Computed> {
-        refuse_twins(&vectors)?;
+        if self.ranged.get() || !self.names_at_end {
+            refuse_twins(&vectors)?;
+        }
         let mut unnamed: BTreeMap<LabelSet, bool> = BTreeMap::new();
         for row in vectors.iter().flatten() {
             unnamed.entry(row.labels.clone()).or_insert(row.unnamed);
         }
         Ok(Computed::Vector(map_rows(vectors, |row| Some(Row { unnamed: unnamed[&row.labels], ..row }))))
+    }
+
+    /// As [`unique`](Self::unique), of what writes labels: twins are refused in any case.
+    fn distinct(&self, vectors: Vec<Vector>) -> Naively<Computed> {
+        refuse_twins(&vectors)?;
+        self.unique(vectors)
     }
 
     /// What is left of names that go at the end.

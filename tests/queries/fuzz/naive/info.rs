@@ -49,7 +49,7 @@ impl Naive<'_> {
             }
             result.push(enriched(vector, &infos, &data, &is_info)?);
         }
-        self.unique(result)
+        self.distinct(result)
     }
 
     /// When info series are looked at: by the modifiers of the first selector, and of the subqueries around it up to the one

@@ -11,7 +11,7 @@ impl Naive<'_> {
         let [target, template, source, pattern] = [1, 2, 3, 4].map(|i| text(&call.args[i]));
         let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| Failure(e.to_string()))?;
         valid(target)?;
-        self.unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
+        self.distinct(map_rows(self.vectors(&call.args[0], steps)?, |row| {
             let Some(found) = regex.captures(label(&row.labels, source)) else { return Some(row) };
             let mut value = String::new();
             found.expand(template, &mut value);
@@ -25,7 +25,7 @@ impl Naive<'_> {
         let (target, separator) = (text(&call.args[1]), text(&call.args[2]));
         let sources: Vec<&str> = call.args[3..].iter().map(text).collect();
         sources.iter().chain([&target]).try_for_each(|name| valid(name))?;
-        self.unique(map_rows(self.vectors(&call.args[0], steps)?, |row| {
+        self.distinct(map_rows(self.vectors(&call.args[0], steps)?, |row| {
             let values: Vec<&str> = sources.iter().map(|name| label(&row.labels, name)).collect();
             let value = values.join(separator);
             let unnamed = row.unnamed && target != "__name__";

@@ -27,11 +27,15 @@ pub fn sum(values: &[f64]) -> f64 {
     partials.iter().rev().sum::<f64>() + 0.0
 }
 
-/// The mean; of finite values it is finite.
+/// The mean; of finite values it is finite, and an infinity is not lost where the sum of the others overflows.
 pub fn mean(values: &[f64]) -> f64 {
     let count = count(values.len());
+    let infinities: Vec<f64> = values.iter().copied().filter(|value| !value.is_finite()).collect();
+    if !infinities.is_empty() {
+        return infinities.iter().sum();
+    }
     let total = sum(values);
-    if total.is_infinite() && values.iter().all(|value| value.is_finite()) {
+    if total.is_infinite() {
         let parts: Vec<f64> = values.iter().map(|value| value / count).collect();
         return sum(&parts);
     }
@@ -151,6 +155,7 @@ fn chunks(text: &str) -> Vec<String> {
 fn sums_are_exact() {
     assert!(sum(&[1e16, 1.0, -1e16, 1.0]) == 2.0);
     assert!(sum(&[1e308, 1e308]) == f64::INFINITY && mean(&[1e308, 1e308]) == 1e308);
+    assert!(mean(&[1e308, 1e308, f64::NEG_INFINITY]) == f64::NEG_INFINITY && mean(&[1.0, f64::NAN]).is_nan());
     assert!(quantile(0.5, &[f64::NAN, 1.0, 3.0]) == 1.0);
     assert_eq!(natural("h10", "h2"), Ordering::Greater);
     assert!(greater(f64::NAN, f64::INFINITY) == f64::INFINITY && smaller(f64::NAN, 1.0).is_nan());

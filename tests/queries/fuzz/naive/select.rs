@@ -124,8 +124,12 @@ impl<'a> Naive<'a> {
         if start <= after {
             start += step;
         }
-        let inner = steps(start, at.unwrap_or(*last) - offset, step);
-        let vectors = match self.eval(&subquery.expr, &inner)? {
+        let end = at.unwrap_or(*last) - offset;
+        let inner = steps(start, end, step);
+        let ranged = self.ranged.replace(start != end);
+        let computed = self.eval(&subquery.expr, &inner)?;
+        self.ranged.set(ranged);
+        let vectors = match computed {
             super::Computed::Vector(vectors) => vectors,
             super::Computed::Scalar(values) => {
                 let row = |value| vec![Row::new(LabelSet::new(), Value::Float(value))];

@@ -74,7 +74,8 @@ impl Naive<'_> {
         seen.sort();
         seen.dedup();
         // two series of the same labels are refused even where they never have a value at the same step
-        if seen.len() < all && function != Function::AbsentOverTime { Err(same_labelset()) } else { Ok(vectors) }
+        let minded = function != Function::AbsentOverTime && !self.names_at_end;
+        if seen.len() < all && minded { Err(same_labelset()) } else { Ok(vectors) }
     }
 
     /// Refuses functions that cannot mind samples outside of a window.
