@@ -18,6 +18,7 @@ pub mod model;
 pub mod schema;
 pub mod side_index;
 pub mod store;
+pub mod wal;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
