@@ -21,7 +21,7 @@ pub use histogram::{
 pub use label_pairs::LabelPairs;
 pub use sample::{SampleEntry, Samples, SamplesEncoder};
 pub use series::{
-    ExemplarEntry, Exemplars, ExemplarsEncoder, MetadataEntries, MetadataEntry, MetadataEncoder, MmapMarkerEntry,
+    ExemplarEntry, Exemplars, ExemplarsEncoder, MetadataEncoder, MetadataEntries, MetadataEntry, MmapMarkerEntry,
     MmapMarkers, Series, SeriesEncoder, SeriesEntry, TombstoneEntry, Tombstones, TombstonesEncoder,
 };
 
@@ -106,9 +106,7 @@ pub fn decode(record: &[u8]) -> Result<Record<'_>, RecordError> {
         kind::METADATA => Record::Metadata(MetadataEntries::new(cursor)),
         kind::HISTOGRAMS | kind::CUSTOM_HISTOGRAMS => Record::Histograms(Histograms::v1(cursor)?),
         kind::HISTOGRAMS_V2 => Record::Histograms(Histograms::v2(cursor)?),
-        kind::FLOAT_HISTOGRAMS | kind::CUSTOM_FLOAT_HISTOGRAMS => {
-            Record::FloatHistograms(FloatHistograms::v1(cursor)?)
-        }
+        kind::FLOAT_HISTOGRAMS | kind::CUSTOM_FLOAT_HISTOGRAMS => Record::FloatHistograms(FloatHistograms::v1(cursor)?),
         kind::FLOAT_HISTOGRAMS_V2 => Record::FloatHistograms(FloatHistograms::v2(cursor)?),
         other => return Err(RecordError::UnknownType(other)),
     })

@@ -180,8 +180,7 @@ impl<'o> TombstonesEncoder<'o> {
 
 impl<'a> Exemplars<'a> {
     pub(super) fn new(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
-        let (series, t) =
-            if cursor.is_empty() { (0, 0) } else { (cursor.u64_be()?, cursor.u64_be()?.cast_signed()) };
+        let (series, t) = if cursor.is_empty() { (0, 0) } else { (cursor.u64_be()?, cursor.u64_be()?.cast_signed()) };
         Ok(Self { cursor, series, t })
     }
 }

@@ -92,13 +92,15 @@ fn histogram(schema: i32) -> Histogram {
 /// One record of every type and encoding, by our encoders.
 pub(crate) fn one_of_each() -> Vec<Vec<u8>> {
     let mut records = vec![Vec::new(); 13];
-    let [series, samples, newer, stones, exemplars, markers, metadata, h1, h2, h3, f1, f2, f3] = &mut records[..] else {
+    let [series, samples, newer, stones, exemplars, markers, metadata, h1, h2, h3, f1, f2, f3] = &mut records[..]
+    else {
         unreachable!("there are 13")
     };
     let mut encoder = SeriesEncoder::new(series);
     encoder.push(7, [("__name__", "up"), ("job", "a\u{10ffff}")]);
     encoder.push(u64::MAX, []);
-    let points = [(7, 1000, 0, 1.5), (3, -5, 900, f64::NAN), (u64::MAX, i64::MAX, 900, -0.0), (9, i64::MIN, 40, 1e-320)];
+    let points =
+        [(7, 1000, 0, 1.5), (3, -5, 900, f64::NAN), (u64::MAX, i64::MAX, 900, -0.0), (9, i64::MIN, 40, 1e-320)];
     let points = points.map(|(series, t, start, value)| SampleEntry { series, t, start, value });
     let mut encoder = SamplesEncoder::new(samples);
     points.iter().for_each(|p| encoder.push(*p));
@@ -143,7 +145,10 @@ fn every_type_reads_back() {
 #[test]
 fn what_was_written_is_what_is_read() {
     let records = one_of_each();
-    assert_eq!(entries(&records[0]), r#"[(7, [("__name__", "up"), ("job", "a\u{10ffff}")]), (18446744073709551615, [])]"#);
+    assert_eq!(
+        entries(&records[0]),
+        r#"[(7, [("__name__", "up"), ("job", "a\u{10ffff}")]), (18446744073709551615, [])]"#
+    );
     assert!(entries(&records[1]).contains("SampleEntry { series: 3, t: -5, start: 0, value: NaN }"));
     assert!(entries(&records[2]).contains("SampleEntry { series: 3, t: -5, start: 900, value: NaN }"));
     assert!(entries(&records[2]).contains(&format!("series: 9, t: {}, start: 40", i64::MIN)));
