@@ -6,6 +6,7 @@ mod duration;
 pub mod http;
 mod instant;
 pub mod objstore;
+pub mod remote;
 
 pub use duration::{DurationError, parse_duration_flag};
 pub use instant::{format_rfc3339, parse_time};

@@ -1,0 +1,45 @@
+//! What other programs write to us and read from us in bulk: remote write, remote read, OTLP and federation.
+//!
+//! ```text
+//! POST /api/v1/receive, /api/v1/write ─> snappy ─> v1 or v2 ─┐
+//! POST /api/v1/otlp, /api/v1/otlp/v1/metrics ─> gzip ─> OTLP ┴─> SeriesWrite ─> WriteTarget
+//! ```
+//!
+//! A body is decoded where it lies: labels are slices of it, one series is in hand at a time, and what a request takes beyond its
+//! decompressed body does not grow with it.
+
+mod decode;
+mod histogram;
+mod media_type;
+mod series;
+mod snappy;
+mod target;
+mod tenant;
+#[cfg(test)]
+mod testing;
+mod v1;
+mod v2;
+mod wire;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+
+pub use target::{Refusal, RefusalKind, SeriesSink, Tally, WriteError, WriteRequest, WriteTarget};
+pub use tenant::{DEFAULT_TENANT, DEFAULT_TENANT_HEADER, InvalidTenant, is_valid_tenant, tenant_of};
+pub use wire::Malformed;
+pub use write::{Dialect, WriteSettings, Writer};
+
+/// The paths on which writes come in; `dialects` says whose there are. They share limits.
+pub fn write_router(writer: Writer, dialects: &[Dialect]) -> Router {
+    let mut router = Router::new();
+    for dialect in dialects {
+        router = match dialect {
+            Dialect::Prometheus => router.route("/api/v1/write", post(write::prometheus)),
+            Dialect::Thanos => router.route("/api/v1/receive", post(write::thanos)),
+        };
+    }
+    router.with_state(Arc::new(writer))
+}

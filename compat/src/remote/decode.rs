@@ -1,0 +1,68 @@
+//! A decompressed body as something that a target can let visit it.
+
+use super::media_type::WriteVersion;
+use super::series::{Admission, Output};
+use super::target::{SeriesSink, Tally, WriteRequest};
+use super::v2::Symbols;
+use super::wire::Malformed;
+use super::{v1, v2};
+
+/// A request of either version.
+#[derive(Debug)]
+pub struct DecodedLater<'a> {
+    body: &'a [u8],
+    symbols: Option<Symbols<'a>>,
+    admission: &'a Admission,
+    /// What was written and what was not.
+    pub tally: Tally,
+    /// Why the visit ended early, if it did.
+    pub malformed: Option<Malformed>,
+}
+
+/// Why a body is not even begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is not the message that it should be.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Its symbols table would take more memory than a request may.
+    #[error("the symbols table has more than {0} entries")]
+    TooManySymbols(usize),
+}
+
+impl<'a> DecodedLater<'a> {
+    /// A request in `body`, in which there may be `symbols_max` symbols.
+    ///
+    /// # Errors
+    /// Where the outer structure of a request of version 2.0 is wrong, or its symbols table is too large.
+    pub fn try_new(
+        body: &'a [u8],
+        version: WriteVersion,
+        symbols_max: usize,
+        admission: &'a Admission,
+    ) -> Result<Self, BodyError> {
+        let symbols = match version {
+            WriteVersion::V1 => None,
+            WriteVersion::V2 => match Symbols::collect(body, symbols_max)? {
+                Ok(symbols) => Some(symbols),
+                Err(_) => return Err(BodyError::TooManySymbols(symbols_max)),
+            },
+        };
+        Ok(Self { body, symbols, admission, tally: Tally::default(), malformed: None })
+    }
+}
+
+impl WriteRequest for DecodedLater<'_> {
+    fn visit(&mut self, sink: &mut dyn SeriesSink) -> Result<(), Malformed> {
+        let mut out = Output { admission: self.admission, sink, tally: &mut self.tally };
+        let visited = match &self.symbols {
+            None => v1::visit(self.body, &mut out),
+            Some(symbols) => v2::visit(self.body, symbols, &mut out),
+        };
+        self.malformed = visited.err();
+        visited
+    }
+}
+
+#[cfg(test)]
+mod tests;

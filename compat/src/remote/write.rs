@@ -1,0 +1,295 @@
+//! `POST /api/v1/write` as Prometheus answers it, and `POST /api/v1/receive` as Thanos does.
+//!
+//! Both take both versions. They differ in what they answer: Prometheus says 204 where Thanos says 200, and what contradicts earlier
+//! samples is a 400 to Prometheus and, in version 1.0, a 409 to Thanos. Every answer tells in three headers how much was
+//! written. What is worth another try is a 503 or 429 with `Retry-After`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+use storage::Clock;
+use storage::model::Timestamp;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::decode::{BodyError, DecodedLater};
+use super::media_type::{WriteVersion, negotiate};
+use super::series::Admission;
+use super::snappy::{SnappyError, decompress};
+use super::target::{RefusalKind, Tally, WriteError, WriteTarget};
+use super::tenant::{DEFAULT_TENANT, tenant_of};
+
+/// How many bytes of symbols table entries a byte of the limit allows: an entry takes 16.
+const SYMBOL_BYTES_PER_LIMIT_BYTE: usize = 2;
+
+/// What the flags decide about writing.
+#[derive(Debug, Clone)]
+pub struct WriteSettings {
+    /// `--receive.tenant-header`
+    pub tenant_header: HeaderName,
+    /// `--receive.default-tenant-id`
+    pub default_tenant: String,
+    /// `--receive.split-tenant-label-name`
+    pub split_label: Option<String>,
+    /// Largest body, decompressed, in bytes.
+    pub body_max: usize,
+    /// How far ahead of the clock a sample may be; nothing where it may be anywhere.
+    pub ahead_max: Option<Duration>,
+    /// How long a request may take until it is durable, from its first byte on.
+    pub timeout: Duration,
+    /// Most requests in hand at once; more wait.
+    pub concurrency: usize,
+    /// What a client is told to wait before it tries again.
+    pub retry_after: Duration,
+}
+
+impl Default for WriteSettings {
+    /// Prometheus's limits: bodies of 32 MiB, and ten minutes ahead of the clock.
+    fn default() -> Self {
+        Self {
+            tenant_header: HeaderName::from_static("thanos-tenant"),
+            default_tenant: DEFAULT_TENANT.to_owned(),
+            split_label: None,
+            body_max: 32 << 20,
+            ahead_max: Some(Duration::from_mins(10)),
+            timeout: Duration::from_secs(30),
+            concurrency: 64,
+            retry_after: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Whose answers are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Those of Prometheus's `/api/v1/write`.
+    Prometheus,
+    /// Those of Thanos's `/api/v1/receive`.
+    Thanos,
+}
+
+/// What the write handlers share.
+pub struct Writer {
+    target: Arc<dyn WriteTarget>,
+    clock: Arc<dyn Clock>,
+    /// The flags.
+    pub settings: WriteSettings,
+    passes: Semaphore,
+}
+
+impl Writer {
+    /// Writes to `target`.
+    #[must_use]
+    pub fn new(target: Arc<dyn WriteTarget>, clock: Arc<dyn Clock>, settings: WriteSettings) -> Self {
+        let passes = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        Self { target, clock, settings, passes }
+    }
+
+    /// The latest timestamp that is taken now.
+    pub fn latest(&self) -> Timestamp {
+        let ahead = |ahead: Duration| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+        self.settings.ahead_max.map_or(i64::MAX, |max| self.clock.now().saturating_add(ahead(max)))
+    }
+
+    /// Whose request it is and what its series are checked against.
+    ///
+    /// # Errors
+    /// Where its headers name a tenant that cannot be.
+    pub fn admission(&self, headers: &HeaderMap, name_required: bool) -> Result<Admission, Failure> {
+        let tenant = tenant_of(headers, &self.settings.tenant_header, &self.settings.default_tenant)
+            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+        Ok(Admission { tenant, split_label: self.settings.split_label.clone(), latest: self.latest(), name_required })
+    }
+
+    /// Waits until a request may be taken in hand.
+    ///
+    /// # Errors
+    /// When the server stops.
+    pub async fn pass(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let stopping = |_| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping".to_owned());
+        self.passes.acquire().await.map_err(stopping)
+    }
+
+    /// Where requests go.
+    pub fn target(&self) -> &dyn WriteTarget {
+        &*self.target
+    }
+
+    /// Runs `work` within the time that a request may take, and answers.
+    pub async fn answer(&self, dialect: Dialect, work: impl Future<Output = Outcome>) -> Response {
+        let (failure, tally) = match tokio::time::timeout(self.settings.timeout, work).await {
+            Ok(Ok(tally)) => (None, tally),
+            Ok(Err((failure, tally))) => (Some(failure), tally),
+            Err(_) => {
+                let text = format!("the write took longer than {:?} and is not acknowledged", self.settings.timeout);
+                (Some(Failure::new(StatusCode::SERVICE_UNAVAILABLE, text)), Tally::default())
+            }
+        };
+        let status = failure.as_ref().map(|failure| failure.status);
+        let mut response = match failure {
+            None if dialect == Dialect::Prometheus => StatusCode::NO_CONTENT.into_response(),
+            None => StatusCode::OK.into_response(),
+            Some(failure) => {
+                let server = failure.status.is_server_error();
+                if server {
+                    tracing::error!(error = %failure.text, "a write failed");
+                } else {
+                    tracing::debug!(error = %failure.text, "a write was refused");
+                }
+                failure.into_response()
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(SAMPLES_WRITTEN, tally.floats.into());
+        headers.insert(HISTOGRAMS_WRITTEN, tally.histograms.into());
+        headers.insert(EXEMPLARS_WRITTEN, tally.exemplars.into());
+        if matches!(status, Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)) {
+            headers.insert(header::RETRY_AFTER, self.settings.retry_after.as_secs().max(1).into());
+        }
+        response
+    }
+}
+
+/// How much was written, and why not all where a status says so.
+pub type Outcome = Result<Tally, (Failure, Tally)>;
+
+const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
+/// A status with a line of text, as Go's servers answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    status: StatusCode,
+    text: String,
+}
+
+impl Failure {
+    /// A failure.
+    pub const fn new(status: StatusCode, text: String) -> Self {
+        Self { status, text }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let status = match &error {
+            WriteError::Malformed(_) => StatusCode::BAD_REQUEST,
+            WriteError::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
+            WriteError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            WriteError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<Failure> for (Failure, Tally) {
+    fn from(failure: Failure) -> Self {
+        (failure, Tally::default())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.text + "\n").into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+}
+
+/// `POST /api/v1/write`
+pub async fn prometheus(State(writer): State<Arc<Writer>>, headers: HeaderMap, body: Body) -> Response {
+    writer.answer(Dialect::Prometheus, write(&writer, Dialect::Prometheus, &headers, body)).await
+}
+
+/// `POST /api/v1/receive`
+pub async fn thanos(State(writer): State<Arc<Writer>>, headers: HeaderMap, body: Body) -> Response {
+    writer.answer(Dialect::Thanos, write(&writer, Dialect::Thanos, &headers, body)).await
+}
+
+async fn write(writer: &Writer, dialect: Dialect, headers: &HeaderMap, body: Body) -> Outcome {
+    // Thanos writes series without a name too.
+    let admission = writer.admission(headers, dialect == Dialect::Prometheus)?;
+    let version = negotiate(headers).map_err(|text| Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))?;
+    let _pass = writer.pass().await?;
+    let limit = writer.settings.body_max;
+    let compressed = read_body(headers, body, snap::raw::max_compress_len(limit).max(limit), limit).await?;
+    let decompressed = decompress(&compressed, limit).map_err(|error| match error {
+        SnappyError::TooLarge { .. } => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        SnappyError::Corrupt(_) => Failure::new(StatusCode::BAD_REQUEST, error.to_string()),
+    })?;
+    drop(compressed);
+    let symbols_max = limit / 16 * SYMBOL_BYTES_PER_LIMIT_BYTE;
+    let mut request =
+        DecodedLater::try_new(&decompressed, version, symbols_max, &admission).map_err(|error| match error {
+            BodyError::Malformed(_) => Failure::new(StatusCode::BAD_REQUEST, error.to_string()),
+            BodyError::TooManySymbols(_) => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        })?;
+    let written = writer.target.write(&mut request).await;
+    let (mut tally, malformed) = (request.tally, request.malformed);
+    if let Err(error) = written {
+        return Err((error.into(), Tally::default()));
+    }
+    if let Some(malformed) = malformed {
+        return Err((WriteError::Malformed(malformed).into(), tally));
+    }
+    match status_of(&tally, dialect, version) {
+        None => Ok(tally),
+        Some(status) => {
+            let text = tally.take_reasons();
+            Err((Failure::new(status, text), tally))
+        }
+    }
+}
+
+/// The status of a request of which something was refused; nothing where that does not matter.
+pub fn status_of(tally: &Tally, dialect: Dialect, version: WriteVersion) -> Option<StatusCode> {
+    let [conflicts, exemplars, invalid, over_limit] =
+        [RefusalKind::Conflict, RefusalKind::Exemplar, RefusalKind::Invalid, RefusalKind::Limit]
+            .map(|kind| tally.refused(kind) > 0);
+    let conflict = match (dialect, version) {
+        (Dialect::Thanos, WriteVersion::V1) => (conflicts || exemplars).then_some(StatusCode::CONFLICT),
+        // Prometheus logs what is wrong with exemplars of version 1.0.
+        (Dialect::Prometheus, WriteVersion::V1) => conflicts.then_some(StatusCode::BAD_REQUEST),
+        (_, WriteVersion::V2) => (conflicts || exemplars).then_some(StatusCode::BAD_REQUEST),
+    };
+    let limit = over_limit.then_some(StatusCode::TOO_MANY_REQUESTS);
+    limit.or(conflict).or_else(|| invalid.then_some(StatusCode::BAD_REQUEST))
+}
+
+/// Reads a body of at most `max` bytes; `limit` is the one that the answer names.
+///
+/// # Errors
+/// Where it is longer, or breaks off.
+pub async fn read_body(headers: &HeaderMap, mut body: Body, max: usize, limit: usize) -> Result<Vec<u8>, Failure> {
+    let too_large = || {
+        let text = format!("write request too large: more than the limit of {limit} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = declared.map_or(Ok(0), usize::try_from).unwrap_or(usize::MAX);
+    if declared > max {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(declared);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Failure::new(StatusCode::BAD_REQUEST, format!("cannot read the request's body: {error}"))
+        })?;
+        if let Ok(data) = frame.into_data() {
+            if data.len() > max - bytes.len() {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;
