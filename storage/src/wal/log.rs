@@ -124,7 +124,14 @@ impl Wal {
         );
         let thread = std::thread::Builder::new().name("wal".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|e| Error::io(dir, e))?;
-        Ok(Self { dir: dir.to_path_buf(), disk, max_unsynced_bytes, shared, progress, writer: Mutex::new(Some(thread)) })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            disk,
+            max_unsynced_bytes,
+            shared,
+            progress,
+            writer: Mutex::new(Some(thread)),
+        })
     }
 
     /// Copies `records` to the commit buffer, in order and with no others between, and returns the position behind them.

@@ -11,13 +11,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Damage;
 use super::compress::Compression;
 use super::disk::Disk;
 use super::frame::Framer;
 use super::replay::read_file;
 use super::salvage::Gap;
 use super::segments;
-use super::Damage;
 use crate::error::{Error, Result};
 
 const REPAIR_SUFFIX: &str = ".repair";

@@ -286,7 +286,8 @@ fn an_interval_syncs_by_itself() {
     let inner = PowerCutDisk::new();
     let faults = FaultDisk::new(Arc::new(inner.clone()));
     let disk: Arc<dyn Disk> = Arc::new(faults.clone());
-    let wal = open(&disk, WalSettings { sync: SyncPolicy::Interval(Duration::from_millis(1)), ..WalSettings::default() }, 0);
+    let wal =
+        open(&disk, WalSettings { sync: SyncPolicy::Interval(Duration::from_millis(1)), ..WalSettings::default() }, 0);
     block_on(wal.durable(wal.append(&[b"one"]).unwrap())).unwrap();
     faults.await_syncs_begun(1);
     // a failing sync brings back everything that is not known to be on disk
