@@ -288,7 +288,7 @@ fn plain_kernel(function: Function) -> Option<Box<dyn RangeKernel>> {
         Function::StdvarOverTime => Box::new(FloatsOnly(variance::Variance { root: false })),
         Function::Deriv => Box::new(FloatsOnly(regression::Deriv)),
         Function::PredictLinear => Box::new(FloatsOnly(regression::PredictLinear)),
-        Function::DoubleExponentialSmoothing => Box::new(FloatsOnly(smoothing::DoubleExponential)),
+        Function::DoubleExponentialSmoothing => Box::new(smoothing::DoubleExponential),
         Function::QuantileOverTime => Box::new(FloatsOnly(quantile::QuantileOverTime)),
         Function::MadOverTime => Box::new(FloatsOnly(quantile::MadOverTime)),
         Function::Changes => Box::new(changes::Changes { anchored: false }),

@@ -131,6 +131,7 @@ impl Planner {
             Node::Aggregate(aggregate) => self.aggregate(aggregate, grid),
             Node::Binary(binary) => self.binary(binary, grid),
             Node::Negate(inner) => self.negate(inner, grid),
+            Node::Plus(inner) => self.node(inner, grid),
             Node::StepInvariant(inner) => self.step_invariant(inner, grid),
         }
     }

@@ -221,14 +221,17 @@ impl Union {
         let mut key = String::new();
         let taken = self.present.get(labels, &mut key);
         let mut out = builder.start_row();
+        // the first sample says whether the name goes at the end of the query
+        let mut first = None;
         for step in 0..left.values.len() {
             let free = taken.is_none_or(|taken| !taken.value(step));
             let sample = if free { right.sample(step) } else { left.sample(step) };
             if let Some(sample) = sample {
+                first.get_or_insert(free);
                 out.set_sample(step, sample);
             }
         }
-        builder.finish_row(labels);
+        builder.finish_row(if first == Some(true) { self.rhs.labels(*twin) } else { labels });
     }
 
     fn write_right(&self, row: usize, builder: &mut VectorBuilder) {

@@ -83,7 +83,7 @@ impl Lowering<'_> {
             Expr::Aggregate(e) => self.aggregate(e),
             Expr::Binary(e) => Ok(binary(e, self.expr(&e.lhs)?, self.expr(&e.rhs)?)),
             Expr::Unary(e) if e.negative => Ok(fold::negate(self.expr(&e.expr)?)),
-            Expr::Unary(e) => self.expr(&e.expr),
+            Expr::Unary(e) => Ok(fold::plus(self.expr(&e.expr)?)),
             Expr::Paren(e) => self.expr(&e.expr),
             expr => self.leaf(expr),
         }

@@ -87,8 +87,11 @@ pub enum Node {
     Aggregate(Aggregate),
     /// A binary operation.
     Binary(Binary),
-    /// Unary minus. (Unary plus is dropped.)
+    /// Unary minus.
     Negate(Box<Node>),
+    /// Unary plus of an instant vector selector, which to `timestamp` and `absent` is a selector no longer. Elsewhere unary plus
+    /// is dropped.
+    Plus(Box<Node>),
     /// Has the same value at every step: evaluated once, at the first one, and repeated.
     StepInvariant(Box<Node>),
 }
@@ -426,7 +429,7 @@ impl Node {
                     ValueType::Vector
                 }
             }
-            Node::Negate(inner) | Node::StepInvariant(inner) => inner.value_type(),
+            Node::Negate(inner) | Node::Plus(inner) | Node::StepInvariant(inner) => inner.value_type(),
         }
     }
 
@@ -439,7 +442,7 @@ impl Node {
             Node::Call(call) => call.args.iter().collect(),
             Node::Aggregate(aggregate) => std::iter::once(&*aggregate.expr).chain(aggregate.param.as_deref()).collect(),
             Node::Binary(binary) => vec![&*binary.lhs, &*binary.rhs],
-            Node::Negate(inner) | Node::StepInvariant(inner) => vec![&**inner],
+            Node::Negate(inner) | Node::Plus(inner) | Node::StepInvariant(inner) => vec![&**inner],
         }
     }
 

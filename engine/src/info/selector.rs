@@ -92,6 +92,6 @@ fn first_selector(node: &Node) -> Option<(Option<Timestamp>, i64)> {
             first_selector(&aggregate.expr).or_else(|| aggregate.param.as_deref().and_then(first_selector))
         }
         Node::Binary(binary) => first_selector(&binary.lhs).or_else(|| first_selector(&binary.rhs)),
-        Node::Negate(inner) | Node::StepInvariant(inner) => first_selector(inner),
+        Node::Negate(inner) | Node::Plus(inner) | Node::StepInvariant(inner) => first_selector(inner),
     }
 }

@@ -2,14 +2,20 @@
 
 use storage::model::Timestamp;
 
-use super::floats_only::FloatKernel;
+use super::both_kinds::for_each_window_of_both;
+use super::floats_only::{FloatKernel, FloatsOnly};
 use super::window::for_each_window;
-use super::{KernelContext, argument};
+use super::{KernelContext, RangeKernel, Series, argument};
 use crate::error::{Error, Result};
+use crate::vector::Row;
 
 /// `double_exponential_smoothing`.
 #[derive(Debug)]
 pub(super) struct DoubleExponential;
+
+/// What it makes of the floats, its factors being right.
+#[derive(Debug)]
+struct Smoothed;
 
 /// The last smoothed value; `values` are at least two.
 fn smooth(values: &[f64], smoothing: f64, trend: f64) -> Option<f64> {
@@ -47,7 +53,23 @@ fn check(name: &str, symbol: &str, factor: f64) -> Result<()> {
     Ok(())
 }
 
-impl FloatKernel for DoubleExponential {
+impl RangeKernel for DoubleExponential {
+    fn evaluate(&self, series: &Series<'_>, context: &KernelContext<'_>, row: &mut Row<'_>) -> Result<()> {
+        let (smoothing, trend) = (argument(context, 0)?, argument(context, 1)?);
+        let mut checked = Ok(());
+        // the factors are judged in every window that has a sample, be it a histogram
+        for_each_window_of_both(series, &context.windows, |window| {
+            if checked.is_ok() {
+                checked = check("smoothing", "sf", smoothing.at(window.step))
+                    .and_then(|()| check("trend", "tf", trend.at(window.step)));
+            }
+        });
+        checked?;
+        FloatsOnly(Smoothed).evaluate(series, context, row)
+    }
+}
+
+impl FloatKernel for Smoothed {
     fn floats(
         &self,
         times: &[Timestamp],
@@ -56,16 +78,12 @@ impl FloatKernel for DoubleExponential {
         mut emit: impl FnMut(usize, f64),
     ) -> Result<()> {
         let (smoothing, trend) = (argument(context, 0)?, argument(context, 1)?);
-        let mut checked = Ok(());
         for_each_window(times, &context.windows, |window| {
             let (smoothing, trend) = (smoothing.at(window.step), trend.at(window.step));
-            if checked.is_ok() {
-                checked = check("smoothing", "sf", smoothing).and_then(|()| check("trend", "tf", trend));
-            }
             if let Some(level) = smooth(&values[window.lo..window.hi], smoothing, trend) {
                 emit(window.step, level);
             }
         });
-        checked
+        Ok(())
     }
 }

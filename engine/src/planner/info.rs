@@ -36,7 +36,7 @@ pub(crate) fn resolve_info(node: &mut Node) -> Result<()> {
             resolve_info(&mut binary.lhs)?;
             resolve_info(&mut binary.rhs)
         }
-        Node::Negate(inner) | Node::StepInvariant(inner) => resolve_info(inner),
+        Node::Negate(inner) | Node::Plus(inner) | Node::StepInvariant(inner) => resolve_info(inner),
     }
 }
 

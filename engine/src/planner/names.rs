@@ -7,6 +7,8 @@ use promql::Function;
 use promql::tree::{Binary, Node, VectorSelector};
 use storage::model::{METRIC_NAME, MatchOp};
 
+use crate::binary::changes_metric;
+
 /// Whether two series of `node` may differ in their metric name alone.
 pub(super) fn may_differ_in_name(node: &Node) -> bool {
     match node {
@@ -30,7 +32,7 @@ pub(super) fn may_differ_in_name(node: &Node) -> bool {
         Node::Aggregate(_) => true,
         Node::Binary(binary) => keeps_name(binary),
         Node::Negate(_) => false,
-        Node::StepInvariant(inner) => may_differ_in_name(inner),
+        Node::Plus(inner) | Node::StepInvariant(inner) => may_differ_in_name(inner),
     }
 }
 
@@ -38,10 +40,12 @@ fn keeps_name(binary: &Binary) -> bool {
     if binary.op.is_set() {
         return true;
     }
-    let filters = binary.op.is_comparison() && !binary.return_bool;
+    if binary.return_bool || changes_metric(binary.op) {
+        return false;
+    }
     // what stands for a missing sample has no name, beside samples that have one
     let fills = binary.matching.as_ref().is_some_and(|m| m.fill_left.is_some() || m.fill_right.is_some());
-    filters && (fills || may_differ_in_name(&binary.lhs) || may_differ_in_name(&binary.rhs))
+    fills || may_differ_in_name(&binary.lhs) || may_differ_in_name(&binary.rhs)
 }
 
 fn selects_several_names(selector: &VectorSelector) -> bool {

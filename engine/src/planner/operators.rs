@@ -10,7 +10,7 @@ use super::names::may_differ_in_name;
 use super::selectors::first_step;
 use super::{Plan, Planner};
 use crate::aggregate::aggregate_plan;
-use crate::binary::{BinaryExec, BinarySpec};
+use crate::binary::{BinaryExec, BinarySpec, changes_metric};
 use crate::concat::ConcatExec;
 use crate::constant::ConstantExec;
 use crate::error::{Error, Result};
@@ -148,7 +148,7 @@ impl Planner {
         let spec =
             VectorScalarSpec { op: binary.op, scalar_on_left, return_bool: binary.return_bool, span: binary.span };
         let (input, scalar) = (self.node(vector, grid)?, self.scalar(scalar, grid)?);
-        let keeps_name = binary.op.is_comparison() && !binary.return_bool;
+        let keeps_name = !binary.return_bool && !changes_metric(binary.op);
         let plan: Plan = Arc::new(VectorScalarExec::try_new(input, scalar, spec, self.context())?);
         Ok(self.unique_labels(plan, !keeps_name && may_differ_in_name(vector), EqualLabels::Join, grid))
     }

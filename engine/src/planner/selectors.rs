@@ -117,7 +117,7 @@ fn collect<'a>(node: &'a Node, grid: Grid, lookback_ms: i64, out: &mut Vec<(&'a 
             collect(&binary.lhs, grid, lookback_ms, out);
             collect(&binary.rhs, grid, lookback_ms, out);
         }
-        Node::Negate(inner) => collect(inner, grid, lookback_ms, out),
+        Node::Negate(inner) | Node::Plus(inner) => collect(inner, grid, lookback_ms, out),
         Node::StepInvariant(inner) => collect(inner, first_step(grid), lookback_ms, out),
     }
 }

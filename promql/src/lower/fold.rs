@@ -33,6 +33,11 @@ pub(super) fn negate(node: Box<Node>) -> Box<Node> {
     }
 }
 
+/// Plus `node`.
+pub(super) fn plus(node: Box<Node>) -> Box<Node> {
+    if matches!(*node, Node::Vector(_)) { Box::new(Node::Plus(node)) } else { node }
+}
+
 /// The smaller, or NaN where either is.
 pub(super) fn min(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }

@@ -48,6 +48,6 @@ fn visit(node: &mut Node, mut above: Above) {
             visit(&mut binary.lhs, above);
             visit(&mut binary.rhs, above);
         }
-        Node::Negate(inner) | Node::StepInvariant(inner) => visit(inner, above),
+        Node::Negate(inner) | Node::Plus(inner) | Node::StepInvariant(inner) => visit(inner, above),
     }
 }

@@ -57,7 +57,7 @@ fn visit(node: &mut Node) -> Invariance {
             None => visit(&mut aggregate.expr),
         },
         Node::Binary(binary) => visit_both(&mut binary.lhs, &mut binary.rhs),
-        Node::Negate(inner) | Node::StepInvariant(inner) => visit(inner),
+        Node::Negate(inner) | Node::Plus(inner) | Node::StepInvariant(inner) => visit(inner),
     }
 }
 

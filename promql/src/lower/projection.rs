@@ -71,7 +71,7 @@ fn visit(node: &mut Node, need: &Need) {
             visit(&mut binary.rhs, &need);
         }
         Node::Negate(inner) => visit(inner, &need.through_operation()),
-        Node::StepInvariant(inner) => visit(inner, need),
+        Node::Plus(inner) | Node::StepInvariant(inner) => visit(inner, need),
     }
 }
 

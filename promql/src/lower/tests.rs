@@ -34,6 +34,7 @@ fn sketch(node: &Node) -> String {
         Node::Aggregate(aggregate) => format!("{}({})", aggregate.op.as_str(), list(&node.children())),
         Node::Binary(binary) => format!("({} {} {})", sketch(&binary.lhs), binary.op.as_str(), sketch(&binary.rhs)),
         Node::Negate(inner) => format!("-{}", sketch(inner)),
+        Node::Plus(inner) => format!("+{}", sketch(inner)),
         Node::StepInvariant(inner) => format!("!{}", sketch(inner)),
     }
 }

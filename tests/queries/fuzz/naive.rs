@@ -61,12 +61,28 @@ pub enum Computed {
     Vector(Vec<Vector>),
 }
 
-/// Why there is no answer; the words are only for who reads about a difference.
+/// Why there is no answer: words that the engine's error has, too. There are several reasons where several operands fail, since
+/// the first one to be seen need not be the first one written.
 #[derive(Debug, Clone)]
-pub struct Failure(pub String);
+pub struct Failure(pub Vec<String>);
+
+impl Failure {
+    fn new(reason: impl Into<String>) -> Self {
+        Self(vec![reason.into()])
+    }
+}
 
 /// Result of the evaluator.
 pub type Naively<T> = Result<T, Failure>;
+
+/// Both of them, or what either fails with.
+fn both<A, B>(a: Naively<A>, b: Naively<B>) -> Naively<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(Failure(a)), Err(Failure(b))) => Err(Failure(a.into_iter().chain(b).collect())),
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+    }
+}
 
 /// When a query is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,13 +141,13 @@ pub struct Naive<'a> {
 pub const DEFAULT_SUBQUERY_STEP_MS: i64 = 60_000;
 
 impl<'a> Naive<'a> {
-    /// An evaluator of one query; `blurred` asks for errors in the last digits.
-    pub fn new(data: &'a Dataset, when: When, lookback_ms: i64, features: EngineFeatures, blurred: bool) -> Self {
+    /// An evaluator of one query; `noise` asks for errors in the last digits, drawn from this seed.
+    pub fn new(data: &'a Dataset, when: When, lookback_ms: i64, features: EngineFeatures, noise: Option<u64>) -> Self {
         Self {
             data,
             when,
             lookback_ms,
-            noise: blurred.then(|| RefCell::new(Random::new(1))),
+            noise: noise.map(|seed| RefCell::new(Random::new(seed))),
             notes: RefCell::default(),
             names_at_end: features.delayed_name_removal,
             starts: features.start_timestamps,
@@ -196,7 +212,7 @@ impl<'a> Naive<'a> {
             Expr::Aggregate(aggregate) => Ok(Computed::Vector(self.aggregate(aggregate, steps)?)),
             Expr::Binary(binary) => self.binary(binary, steps),
             Expr::Unary(unary) => self.unary(unary, steps),
-            Expr::String(_) | Expr::Matrix(_) | Expr::Subquery(_) => Err(Failure("invalid expression type".to_owned())),
+            Expr::String(_) | Expr::Matrix(_) | Expr::Subquery(_) => Err(Failure::new("invalid expression type")),
         }
     }
 
@@ -204,7 +220,7 @@ impl<'a> Naive<'a> {
     fn vectors(&self, expr: &Expr, steps: &[i64]) -> Naively<Vec<Vector>> {
         match self.eval(expr, steps)? {
             Computed::Vector(vectors) => Ok(vectors),
-            Computed::Scalar(_) => Err(Failure("a scalar where a vector was expected".to_owned())),
+            Computed::Scalar(_) => Err(Failure::new("a scalar where a vector was expected")),
         }
     }
 
@@ -212,7 +228,7 @@ impl<'a> Naive<'a> {
     fn scalars(&self, expr: &Expr, steps: &[i64]) -> Naively<Vec<f64>> {
         match self.eval(expr, steps)? {
             Computed::Scalar(values) => Ok(values),
-            Computed::Vector(_) => Err(Failure("a vector where a scalar was expected".to_owned())),
+            Computed::Vector(_) => Err(Failure::new("a vector where a scalar was expected")),
         }
     }
 
@@ -316,7 +332,7 @@ fn refuse_twins(vectors: &[Vector]) -> Naively<()> {
 }
 
 fn same_labelset() -> Failure {
-    Failure("vector cannot contain metrics with the same labelset".to_owned())
+    Failure::new("vector cannot contain metrics with the same labelset")
 }
 
 /// Labels without the metric name.

@@ -127,7 +127,18 @@ impl Grammar<'_> {
 
     fn operation(&mut self, op: &str, left: &str, right: &str) -> String {
         let bool = if is_comparison(op) && self.random.percent(30) { " bool" } else { "" };
-        let matching = self.matching(matches!(op, "and" | "or" | "unless"));
+        let set = matches!(op, "and" | "or" | "unless");
+        let matching = self.matching(set);
+        // sides that are grouped by the labels they match on have one series each
+        let labels = matching.strip_prefix(" on (").and_then(|rest| rest.split_once(')')).map(|(labels, _)| labels);
+        if let Some(labels) = labels.filter(|_| !set && self.random.percent(50)) {
+            let grouped = |side: &str, many: &str| match matching.contains(many) {
+                true => side.to_owned(),
+                false => format!("sum by ({labels}) ({side})"),
+            };
+            let (left, right) = (grouped(left, "group_left"), grouped(right, "group_right"));
+            return format!("({left}) {op}{bool}{matching} ({right})");
+        }
         if matching.contains("group_") && self.random.percent(50) {
             let (many, one) = ("requests_total".to_owned(), self.one());
             let (left, right) = if matching.contains("group_left") { (many, one) } else { (one, many) };

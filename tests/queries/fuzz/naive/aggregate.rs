@@ -9,7 +9,7 @@ use promql::tree::AggregateOp;
 use storage::model::FloatHistogram;
 
 use super::numbers::{count, greater, mean, plain_text, quantile, smaller, sum, variance};
-use super::{Failure, LabelSet, Naive, Naively, Row, Value, Vector, map_rows, notes};
+use super::{Failure, LabelSet, Naive, Naively, Row, Value, Vector, both, map_rows, notes};
 
 impl Naive<'_> {
     /// An aggregation at every step.
@@ -17,20 +17,20 @@ impl Naive<'_> {
         let op = aggregate.op;
         if op == AggregateOp::CountValues {
             let Some(Expr::String(name)) = aggregate.param.as_ref().map(Expr::unparenthesized) else {
-                return Err(Failure("no label name".to_owned()));
+                return Err(Failure::new("no label name"));
             };
             if name.value.is_empty() {
-                return Err(Failure("invalid label name".to_owned()));
+                return Err(Failure::new("invalid label name"));
             }
             let vectors = self.vectors(&aggregate.expr, steps)?;
             let counted = vectors.into_iter().map(|vector| count_values(aggregate, &name.value, vector));
             return Ok(counted.collect());
         }
         let params = match &aggregate.param {
-            Some(param) => self.scalars(param, steps)?,
-            None => vec![0.0; steps.len()],
+            Some(param) => self.scalars(param, steps),
+            None => Ok(vec![0.0; steps.len()]),
         };
-        let mut vectors = self.vectors(&aggregate.expr, steps)?;
+        let (params, mut vectors) = both(params, self.vectors(&aggregate.expr, steps))?;
         // which rows come first is only defined where they come from storage
         if self.reverses() && !matches!(aggregate.expr.unparenthesized(), Expr::Vector(_)) {
             vectors.iter_mut().for_each(|vector| vector.reverse());
@@ -69,10 +69,13 @@ impl Naive<'_> {
                     return Ok(true);
                 }
                 if any_nan {
-                    return Err(Failure("Parameter value is NaN".to_owned()));
+                    return Err(Failure::new("Parameter value is NaN"));
                 }
-                if least <= -LIMIT || most >= LIMIT {
-                    return Err(Failure("Scalar value underflows or overflows int64".to_owned()));
+                if least <= -LIMIT {
+                    return Err(Failure::new("underflows int64"));
+                }
+                if most >= LIMIT {
+                    return Err(Failure::new("overflows int64"));
                 }
             }
             AggregateOp::LimitRatio => {
@@ -80,7 +83,7 @@ impl Naive<'_> {
                     return Ok(true);
                 }
                 if any_nan {
-                    return Err(Failure("Ratio value is NaN".to_owned()));
+                    return Err(Failure::new("Ratio value is NaN"));
                 }
                 if most > 1.0 || least < -1.0 {
                     self.note(notes::RATIO);

@@ -6,7 +6,7 @@ use promql::ast::{Binary, VectorMatching};
 use promql::tree::{BinaryOp, Cardinality};
 use storage::model::{CounterResetHint, FloatHistogram};
 
-use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, label, notes, without_name};
+use super::{Computed, Failure, LabelSet, Naive, Naively, Row, Value, Vector, both, label, notes, without_name};
 
 /// What an operator makes of two samples, and whether a comparison holds.
 type Pair = Option<(Value, bool)>;
@@ -14,8 +14,7 @@ type Pair = Option<(Value, bool)>;
 impl Naive<'_> {
     /// A binary operation at every step.
     pub(super) fn binary(&self, binary: &Binary, steps: &[i64]) -> Naively<Computed> {
-        let (left, right) = (self.eval(&binary.lhs, steps)?, self.eval(&binary.rhs, steps)?);
-        match (left, right) {
+        match both(self.eval(&binary.lhs, steps), self.eval(&binary.rhs, steps))? {
             (Computed::Scalar(left), Computed::Scalar(right)) => {
                 let values = left.into_iter().zip(right);
                 Ok(Computed::Scalar(values.map(|(a, b)| self.of_scalars(binary.op, a, b)).collect()))
@@ -29,7 +28,7 @@ impl Naive<'_> {
                 self.unique(vectors.map(|(rows, number)| self.with_scalar(binary, rows, number, true)).collect())
             }
             (Computed::Vector(left), Computed::Vector(right)) => {
-                let matching = binary.matching.as_ref().ok_or_else(|| Failure("no matching".to_owned()))?;
+                let matching = binary.matching.as_ref().ok_or_else(|| Failure::new("no matching"))?;
                 let vectors: Naively<Vec<Vector>> = left
                     .into_iter()
                     .zip(right)
@@ -104,7 +103,7 @@ impl Naive<'_> {
         let mut ones: BTreeMap<LabelSet, &Row> = BTreeMap::new();
         for row in &one {
             if ones.insert(key(matching, &row.labels), row).is_some() {
-                return Err(Failure("found duplicate series for the match group".to_owned()));
+                return Err(Failure::new("found duplicate series for the match group"));
             }
         }
         let mut join = Join {
@@ -207,7 +206,7 @@ impl Join<'_> {
         let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
         let results = self.matched.entry(key).or_default();
         if one_to_one && !results.is_empty() || !results.insert(labels.clone()) {
-            return Err(Failure("multiple matches for labels".to_owned()));
+            return Err(Failure::new("multiple matches for labels"));
         }
         if self.binary.return_bool {
             let value = Value::Float(f64::from(u8::from(holds)));

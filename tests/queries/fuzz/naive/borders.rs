@@ -206,7 +206,7 @@ impl Naive<'_> {
         }
         let (floats, histograms) = parts(&window.samples);
         if !histograms.is_empty() {
-            return Err(Failure("modifier is not supported with histograms".to_owned()));
+            return Err(Failure::new("modifier is not supported with histograms"));
         }
         let alone = |after: &At<f64>| after.0 > window.until;
         let borders = match floats.first().filter(|first| window.border == Border::Smoothed && alone(first)) {

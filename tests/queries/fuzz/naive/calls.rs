@@ -63,7 +63,7 @@ impl Naive<'_> {
 
     fn call_of_range(&self, call: &Call, steps: &[i64]) -> Naively<Computed> {
         let is_range = |arg: &&Expr| arg.value_type() == ValueType::Matrix;
-        let range = call.args.iter().find(is_range).ok_or_else(|| Failure("no range vector".to_owned()))?;
+        let range = call.args.iter().find(is_range).ok_or_else(|| Failure::new("no range vector"))?;
         let others = call.args.iter().filter(|arg| !is_range(arg));
         let scalars = others.map(|arg| self.scalars(arg, steps)).collect::<Naively<Vec<_>>>()?;
         let vectors = self.range_function(call.function, range, &scalars, steps)?;

@@ -169,7 +169,8 @@ impl Naive<'_> {
         let mut rank = if upward { q * histogram.count } else { (1.0 - q) * histogram.count };
         let mut count = 0.0;
         let mut bucket = Bucket { lower: 0.0, upper: 0.0, count: 0.0 };
-        for next in &buckets {
+        let mut rest = buckets.iter();
+        for next in rest.by_ref() {
             bucket = *next;
             count += bucket.count;
             if bucket.count != 0.0 && count >= rank {
@@ -197,7 +198,7 @@ impl Naive<'_> {
             }
             return bucket.upper;
         }
-        if histogram.sum.is_nan() && buckets.iter().map(|bucket| bucket.count).sum::<f64>() < histogram.count {
+        if histogram.sum.is_nan() && rest.fold(count, |count, bucket| count + bucket.count) < histogram.count {
             self.note(notes::NAN_SKEW);
         }
         rank = if upward { rank - (count - bucket.count) } else { count - rank };

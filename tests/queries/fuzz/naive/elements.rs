@@ -77,7 +77,7 @@ fn of_float(function: Function, v: f64, scalars: &[f64]) -> Naively<Option<f64>>
         Function::Clamp => greater(scalars[0], smaller(scalars[1], v)),
         Function::ClampMax => greater(f64::NEG_INFINITY, smaller(scalars[0], v)),
         Function::ClampMin => greater(scalars[0], smaller(f64::INFINITY, v)),
-        _ => return Err(Failure(format!("{} is not known here", function.name()))),
+        _ => return Err(Failure::new(format!("{} is not known here", function.name()))),
     }))
 }
 

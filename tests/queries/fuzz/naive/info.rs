@@ -42,7 +42,7 @@ impl Naive<'_> {
             };
             for (labels, samples) in self.matching(&all).filter(|(labels, _)| reads(labels)) {
                 match self.latest_of(samples, until) {
-                    Some((_, Value::Histogram(_))) => return Err(Failure("no float samples".to_owned())),
+                    Some((_, Value::Histogram(_))) => return Err(Failure::new("no float samples")),
                     Some((t, Value::Float(_))) => infos.push((labels, t)),
                     None => {}
                 }
@@ -112,7 +112,7 @@ fn enriched(
         let key = (label(labels, "__name__").to_owned(), identity(labels));
         match newest.get(&key) {
             Some((_, other)) if *other == t => {
-                return Err(Failure("found duplicate series for info metric".to_owned()));
+                return Err(Failure::new("found duplicate series for info metric"));
             }
             Some((_, other)) if *other > t => {}
             _ => {
@@ -138,7 +138,7 @@ fn enriched(
                     continue;
                 }
                 if added.get(name).is_some_and(|other| other != value) {
-                    return Err(Failure(format!("conflicting label: {name}")));
+                    return Err(Failure::new(format!("conflicting label: {name}")));
                 }
                 if !row.labels.contains_key(name) {
                     added.insert(name.clone(), value.clone());

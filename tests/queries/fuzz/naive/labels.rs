@@ -9,7 +9,7 @@ impl Naive<'_> {
     /// `label_replace`. Tests write patterns and templates that mean the same in Go and in Rust.
     pub(super) fn label_replace(&self, call: &Call, steps: &[i64]) -> Naively<Computed> {
         let [target, template, source, pattern] = [1, 2, 3, 4].map(|i| text(&call.args[i]));
-        let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| Failure(e.to_string()))?;
+        let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| Failure::new(e.to_string()))?;
         valid(target)?;
         self.distinct(map_rows(self.vectors(&call.args[0], steps)?, |row| {
             let Some(found) = regex.captures(label(&row.labels, source)) else { return Some(row) };
@@ -35,7 +35,7 @@ impl Naive<'_> {
 }
 
 fn valid(name: &str) -> Naively<()> {
-    if name.is_empty() { Err(Failure("invalid label name".to_owned())) } else { Ok(()) }
+    if name.is_empty() { Err(Failure::new("invalid label name")) } else { Ok(()) }
 }
 
 /// Labels with one changed; an empty value takes it away.

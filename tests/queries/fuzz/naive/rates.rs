@@ -33,7 +33,7 @@ impl Naive<'_> {
         }
         self.note_overlap(window, counter);
         let increase = match (&samples[0].1, samples.len()) {
-            (value, 1) => value.clone(),
+            (Value::Histogram(only), 1) => Value::Histogram(Arc::clone(only)),
             (Value::Float(zero), _) => {
                 let from = if began { *zero } else { 0.0 };
                 Value::Float(float_increase(&floats, &resets, counter) + from)

@@ -82,7 +82,7 @@ impl<'a> Naive<'a> {
         match expr.unparenthesized() {
             Expr::Matrix(matrix) => self.matrix(matrix, steps),
             Expr::Subquery(subquery) => self.subquery(subquery, steps),
-            _ => Err(Failure("no range vector".to_owned())),
+            _ => Err(Failure::new("no range vector")),
         }
     }
 
@@ -170,7 +170,7 @@ impl<'a> Naive<'a> {
     fn positive(&self, duration: &Duration) -> Naively<i64> {
         let millis = self.duration(duration)?;
         let zero = matches!(duration, Duration::Expr(expr) if self.seconds(expr)? <= 0.0);
-        if zero { Err(Failure("duration must be greater than 0".to_owned())) } else { Ok(millis) }
+        if zero { Err(Failure::new("duration must be greater than 0")) } else { Ok(millis) }
     }
 
     fn duration(&self, duration: &Duration) -> Naively<i64> {
@@ -179,7 +179,7 @@ impl<'a> Naive<'a> {
             Duration::Expr(expr) => {
                 let seconds = self.seconds(expr)?;
                 if !seconds.is_finite() || seconds.abs() > 9e9 {
-                    return Err(Failure("duration is out of range".to_owned()));
+                    return Err(Failure::new("duration is out of range"));
                 }
                 #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
                 Ok((seconds * 1000.0) as i64)
@@ -204,7 +204,7 @@ impl<'a> Naive<'a> {
                     BinaryOp::Sub => lhs - rhs,
                     BinaryOp::Mul => lhs * rhs,
                     BinaryOp::Div | BinaryOp::Mod if rhs == 0.0 => {
-                        return Err(Failure("division by zero".to_owned()));
+                        return Err(Failure::new("division by zero"));
                     }
                     BinaryOp::Div => lhs / rhs,
                     BinaryOp::Mod => lhs % rhs,

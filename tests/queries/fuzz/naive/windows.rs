@@ -87,7 +87,7 @@ impl Naive<'_> {
             Border::Anchored => matches!(function, Changes | Delta | Increase | Rate | Resets),
             Border::Smoothed => matches!(function, Delta | Increase | Rate),
         };
-        if fits { Ok(()) } else { Err(Failure("modifier can only be used with some functions".to_owned())) }
+        if fits { Ok(()) } else { Err(Failure::new("modifier can only be used with")) }
     }
 
     fn note_rate(&self, function: Function, labels: &LabelSet) {
@@ -185,7 +185,7 @@ impl Naive<'_> {
         if function == Function::DoubleExponentialSmoothing {
             for (value, name) in scalars.iter().zip(["smoothing", "trend"]) {
                 if *value <= 0.0 || *value >= 1.0 {
-                    return Err(Failure(format!("invalid {name} factor")));
+                    return Err(Failure::new(format!("invalid {name} factor")));
                 }
             }
         }
@@ -224,7 +224,7 @@ impl Naive<'_> {
                 slope * scalars[0] + intercept
             }
             Function::DoubleExponentialSmoothing => smoothed(&floats, scalars[0], scalars[1]),
-            _ => return Err(Failure(format!("{} is no function of a range", function.name()))),
+            _ => return Err(Failure::new(format!("{} is no function of a range", function.name()))),
         }))
     }
 }
