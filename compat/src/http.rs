@@ -54,6 +54,7 @@ pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, QueryGate, WAITING_MAX};
 pub use json::AnswerJson;
 pub use metrics::{BlockMetrics, HttpMetrics, register_process};
+pub(crate) use params::Params;
 pub use readiness::Readiness;
 
 /// What `/api/v1/status/buildinfo` and `--version` tell.

@@ -9,8 +9,10 @@
 //! decompressed body does not grow with it.
 
 mod decode;
+mod federate;
 mod histogram;
 mod media_type;
+mod read;
 mod series;
 mod snappy;
 mod target;
@@ -20,13 +22,17 @@ mod testing;
 mod v1;
 mod v2;
 mod wire;
+mod wire_writer;
 mod write;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{get, post};
+use promql::ParseOptions;
+use storage::Clock;
 
+pub use read::{ReadSettings, Reader};
 pub use target::{Refusal, RefusalKind, SeriesSink, Tally, WriteError, WriteRequest, WriteTarget};
 pub use tenant::{DEFAULT_TENANT, DEFAULT_TENANT_HEADER, InvalidTenant, is_valid_tenant, tenant_of};
 pub use wire::Malformed;
@@ -42,4 +48,15 @@ pub fn write_router(writer: Writer, dialects: &[Dialect]) -> Router {
         };
     }
     router.with_state(Arc::new(writer))
+}
+
+/// `POST /api/v1/read`
+pub fn read_router(reader: Arc<Reader>) -> Router {
+    Router::new().route("/api/v1/read", post(read::read)).with_state(reader)
+}
+
+/// `GET /federate`, looking back from the clock's time by `lookback_ms`.
+pub fn federate_router(reader: Arc<Reader>, clock: Arc<dyn Clock>, lookback_ms: i64, parse: ParseOptions) -> Router {
+    let federation = federate::Federation::new(reader, clock, lookback_ms, parse);
+    Router::new().route("/federate", get(federate::federate)).with_state(Arc::new(federation))
 }
