@@ -95,4 +95,6 @@ pub enum WalError {
 }
 
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod tests;

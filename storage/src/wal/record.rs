@@ -146,4 +146,4 @@ fn next_entry<'a, T>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

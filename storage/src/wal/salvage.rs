@@ -2,15 +2,16 @@
 //!
 //! Pages are handed in one after the other. Behind a place that does not parse reading goes on
 //!
-//! 1. where the bad fragment says it ends, if only its checksum is wrong and a fragment begins there;
-//! 2. else at the next place of the page where a fragment with the right checksum begins and nothing contradicts it behind;
-//! 3. else at the next page.
+//! 1. where its payload ends by its checksum, if any length fits that: then only the type or the length is damaged;
+//! 2. else where it says that it ends, if a fragment begins there: then only the payload or the checksum is;
+//! 3. else at the next place of the page where a fragment with the right checksum begins and nothing contradicts it behind;
+//! 4. else at the next page.
 //!
 //! Pieces of records whose beginning is lost are passed over. The header's type is not covered by the checksum, so a piece
 //! that appears where it cannot be is taken for a record only if it parses as one.
 
 use super::compress::{Compression, Decompressor};
-use super::frame::{Frame, PAGE, Piece, frame_at};
+use super::frame::{Frame, HEADER, PAGE, Piece, frame_at};
 use super::record;
 use crate::error::Result;
 
@@ -103,6 +104,7 @@ impl Salvage {
                     return Ok(());
                 }
                 Frame::Cut => {
+                    let start = self.begun.take().map_or(start, |begun| begun.start);
                     self.mark(start, "a record that ends with the file", true);
                     return Ok(());
                 }
@@ -231,6 +233,9 @@ impl Salvage {
 /// Where reading of `page` goes on behind the bad fragment at `at`, which claims to end at `end`.
 fn resume(page: &[u8], at: usize, end: Option<usize>) -> Option<usize> {
     let fits = |at| !matches!(frame_at(page, at), Frame::Bad { .. });
+    if let Some(end) = end_by_checksum(page, at).filter(|end| fits(*end)) {
+        return Some(end);
+    }
     if let Some(end) = end
         && matches!(frame_at(page, end), Frame::Fragment { .. } | Frame::Padding)
     {
@@ -243,3 +248,18 @@ fn resume(page: &[u8], at: usize, end: Option<usize>) -> Option<usize> {
             && matches!(frame_at(page, at), Frame::Fragment { payload, end, .. } if !payload.is_empty() && fits(end))
     })
 }
+
+/// Where the fragment at `at` ends if its checksum is right and its length may be wrong.
+fn end_by_checksum(page: &[u8], at: usize) -> Option<usize> {
+    let (header, payload) = page.get(at..)?.split_first_chunk::<HEADER>()?;
+    let expected = u32::from_be_bytes([header[3], header[4], header[5], header[6]]);
+    let mut checksum = 0;
+    let len = payload.iter().position(|byte| {
+        checksum = crc32c::crc32c_append(checksum, std::slice::from_ref(byte));
+        checksum == expected
+    })?;
+    Some(at + HEADER + len + 1)
+}
+
+#[cfg(test)]
+mod tests;

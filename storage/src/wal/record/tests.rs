@@ -24,7 +24,7 @@ fn entries(record: &[u8]) -> String {
 }
 
 /// The record that our encoders make of what `record` holds.
-pub(crate) fn encode_again(record: &[u8]) -> Vec<u8> {
+pub(in super::super) fn encode_again(record: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let with_start = matches!(record[0], kind::SAMPLES_V2 | kind::HISTOGRAMS_V2 | kind::FLOAT_HISTOGRAMS_V2);
     let custom = matches!(record[0], kind::CUSTOM_HISTOGRAMS | kind::CUSTOM_FLOAT_HISTOGRAMS);
@@ -90,7 +90,7 @@ fn histogram(schema: i32) -> Histogram {
 }
 
 /// One record of every type and encoding, by our encoders.
-pub(crate) fn one_of_each() -> Vec<Vec<u8>> {
+pub(in super::super) fn one_of_each() -> Vec<Vec<u8>> {
     let mut records = vec![Vec::new(); 13];
     let [series, samples, newer, stones, exemplars, markers, metadata, h1, h2, h3, f1, f2, f3] = &mut records[..]
     else {
