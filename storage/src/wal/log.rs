@@ -92,7 +92,8 @@ pub struct WalTotals {
 impl Wal {
     /// Starts a log in `dir` with the segment `next_segment`, which [`replay`](super::replay()) names, and a thread that writes it.
     ///
-    /// The first segment is created in the background; where the disk refuses, [`append`](Self::append) says so.
+    /// The folder is created where it is not there, and survives a power cut if the one above it does. The first segment is
+    /// created in the background; where the disk refuses, [`append`](Self::append) says so.
     ///
     /// # Errors
     /// The folder cannot be created, or the thread cannot be started.
@@ -112,6 +113,11 @@ impl Wal {
         retry_pause: Duration,
     ) -> Result<Self> {
         disk.create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        if let Some(parent) = dir.parent() {
+            // else the power may take the folder with all that is in it
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            disk.sync_dir(parent).map_err(|e| Error::io(parent, e))?;
+        }
         let max_unsynced_bytes = settings.max_unsynced_bytes;
         let shared = Arc::new(Shared::default());
         let (sender, progress) = watch::channel(Progress::default());

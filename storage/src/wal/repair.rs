@@ -1,13 +1,13 @@
 //! Putting a whole file in the place of a damaged one.
 //!
 //! ```text
-//! 00000005          ──> 00000005.repair (whole records, synced)
-//! 00000005          ──> quarantine/00000005 (renamed)
-//! 00000005.repair   ──> 00000005 (renamed)
+//! 00000005            ──> 00000005.salvaged (whole records, synced)
+//! 00000005            ──> quarantine/00000005 (renamed)
+//! 00000005.salvaged   ──> 00000005 (renamed)
 //! ```
 //!
 //! At every moment the folder has the original, or a repaired file that was synced before the original went away: so a start
-//! that finds a `.repair` beside its original begins again, and one that finds it alone finishes the renaming.
+//! that finds a `.salvaged` beside its original begins again, and one that finds it alone finishes the renaming.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ use super::salvage::Gap;
 use super::segments;
 use crate::error::{Error, Result};
 
-const REPAIR_SUFFIX: &str = ".repair";
+/// Not `.repair`, which is what Prometheus calls the original while it repairs a log.
+const REPAIR_SUFFIX: &str = ".salvaged";
 const TMP_SUFFIX: &str = ".tmp";
 
 /// Bytes that are written at once.

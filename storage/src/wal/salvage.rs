@@ -104,6 +104,11 @@ impl Salvage {
                     return Ok(());
                 }
                 Frame::Cut => {
+                    if let Some(end) = end_by_checksum(page, at) {
+                        self.lost(start, "wrong length");
+                        at = end;
+                        continue;
+                    }
                     let start = self.begun.take().map_or(start, |begun| begun.start);
                     self.mark(start, "a record that ends with the file", true);
                     return Ok(());

@@ -1,7 +1,7 @@
 //! A disk in memory that keeps through a power cut only what was synced.
 //!
 //! Folders and files are numbered nodes. Each has what a program sees now and what would be found after a power cut: a file its
-//! bytes at the last `sync_data`, a folder its entries at the last `sync_dir`. A new folder is found without a sync.
+//! bytes at the last `sync_data`, a folder its entries at the last `sync_dir`. Only new folders in the root are found without one.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, ErrorKind, Read};
@@ -73,8 +73,11 @@ impl PowerCutDisk {
         Self(Arc::new(Mutex::new(nodes)))
     }
 
-    /// Puts a file there, synced; for tests that damage one.
+    /// Puts a file there, synced with the folders that it is in; for tests that damage one.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
+        for folder in path.ancestors().skip(1) {
+            let _ = self.sync_dir(folder);
+        }
         let mut nodes = self.0.lock();
         let node = nodes.0.len();
         nodes.0.push(Node::File { now: bytes.clone(), synced: bytes });
@@ -143,7 +146,9 @@ impl Disk for PowerCutDisk {
             };
             let next = *now.entry(part.clone()).or_insert(new);
             if next == new {
-                synced.insert(part, new);
+                if at == 0 {
+                    synced.insert(part, new);
+                }
                 nodes.0.push(Node::Folder { now: BTreeMap::new(), synced: BTreeMap::new() });
             }
             at = next;

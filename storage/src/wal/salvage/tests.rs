@@ -167,6 +167,17 @@ fn damage_says_where_and_why() {
     assert_eq!(again[0].quarantined, Some(wal_dir().join("quarantine/00000000.1")));
 }
 
+/// The checksum says that the last record is whole, however long it claims to be.
+#[test]
+fn a_wrong_length_at_the_end_is_no_torn_tail() {
+    let mut segment = segment(Compression::None);
+    let at = segment.records[20].1.clone();
+    segment.bytes.truncate(at.end);
+    segment.bytes[at.start + 1] ^= 0x10;
+    let (read, report) = replayed(&log_of(segment.bytes, true));
+    assert_eq!((read.len(), report.damage.len(), report.torn_tail), (20, 1, None));
+}
+
 /// Only the last segment may end in the middle of a record.
 #[test]
 fn a_torn_segment_before_the_last_is_damage() {
@@ -186,7 +197,7 @@ fn an_interrupted_repair_is_finished() {
     let repaired = log_of(segment.bytes.clone(), true);
     let expected = replayed(&repaired).0;
     let whole = repaired.get(&first_segment()).unwrap();
-    let beside = wal_dir().join("00000000.repair");
+    let beside = wal_dir().join("00000000.salvaged");
 
     let before = log_of(segment.bytes.clone(), true);
     before.put(&beside, whole[..1000].to_vec());
