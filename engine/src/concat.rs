@@ -2,31 +2,38 @@
 //!
 //! ```text
 //! partition 0 ─┐
-//! partition 1 ─┼─> 0…, 1…, 2…       all inputs run at once, each into a short queue
+//! partition 1 ─┼─> 0…, 1…, 2…       all inputs run at once, each into a queue of its own
 //! partition 2 ─┘
 //! ```
 //!
 //! Partitions are label ranges in ascending order, so that joining them in order makes sums, ties and `limitk` come out
 //! the same in every run. DataFusion's `CoalescePartitionsExec` joins them as they come.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 use crate::operator::{batch_stream, only_input, operator_plumbing, partition_count, plan_properties};
 
-/// Batches that a partition may be ahead of the one that is being read.
-const QUEUE_BATCHES_MAX: usize = 4;
+/// KiB that a partition may be ahead of the one that is being read. Most readers want the whole input before they begin; with
+/// less room, all partitions but the first would wait for their turn.
+const QUEUE_KIB_MAX: u32 = 32 << 10;
+/// More batches than these KiB hold.
+const QUEUE_BATCHES_MAX: usize = QUEUE_KIB_MAX as usize;
 
 /// Joins the partitions of its input in order. Batches pass through untouched.
 #[derive(Debug)]
@@ -74,16 +81,61 @@ impl ExecutionPlan for ConcatExec {
         context: Arc<TaskContext>,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let schema = self.schema();
-        let queues: Vec<SendableRecordBatchStream> = (0..partition_count(&self.input))
+        let queues: Vec<_> = (0..partition_count(&self.input))
             .map(|input| {
                 let mut queue = RecordBatchReceiverStream::builder(Arc::clone(&schema), QUEUE_BATCHES_MAX);
-                let (target, plan, context) = (queue.tx(), Arc::clone(&self.input), Arc::clone(&context));
+                let held = Arc::new(Held::new(&context));
+                let target = Target { batches: queue.tx(), held: Arc::clone(&held) };
+                let (plan, context) = (Arc::clone(&self.input), Arc::clone(&context));
                 queue.spawn(async move { forward(plan, input, context, target).await });
-                queue.build()
+                queue.build().inspect_ok(move |_| held.release())
             })
             .collect();
         let batches = stream::iter(queues).flatten().map_err(Error::from);
         Ok(batch_stream(schema, BaselineMetrics::new(&self.metrics, partition), batches))
+    }
+}
+
+/// Where a partition's batches go.
+struct Target {
+    batches: Sender<datafusion::error::Result<RecordBatch>>,
+    held: Arc<Held>,
+}
+
+/// What the batches in a queue hold, in their order: room in the queue, and memory where there is some.
+struct Held {
+    room: Arc<Semaphore>,
+    memory: MemoryReservation,
+    batches: Mutex<VecDeque<(OwnedSemaphorePermit, Option<MemoryReservation>)>>,
+}
+
+impl Held {
+    fn new(context: &TaskContext) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize)),
+            memory: MemoryConsumer::new("ConcatExec").register(context.memory_pool()),
+            batches: Mutex::default(),
+        }
+    }
+
+    /// Waits for room for a batch of `bytes`. Where memory is short, that is only there once the queue is empty. False where
+    /// the queue is closed.
+    async fn hold(&self, bytes: usize) -> bool {
+        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(1, QUEUE_KIB_MAX);
+        let Ok(mut room) = Arc::clone(&self.room).acquire_many_owned(kib).await else { return false };
+        let memory = self.memory.new_empty();
+        let reserved = memory.try_grow(bytes).is_ok();
+        if !reserved {
+            let Ok(rest) = Arc::clone(&self.room).acquire_many_owned(QUEUE_KIB_MAX - kib).await else { return false };
+            room.merge(rest);
+        }
+        self.batches.lock().push_back((room, reserved.then_some(memory)));
+        true
+    }
+
+    /// Lets go of what the first batch in the queue held.
+    fn release(&self) {
+        self.batches.lock().pop_front();
     }
 }
 
@@ -92,12 +144,17 @@ async fn forward(
     plan: Arc<dyn ExecutionPlan>,
     partition: usize,
     context: Arc<TaskContext>,
-    target: Sender<datafusion::error::Result<RecordBatch>>,
+    target: Target,
 ) -> datafusion::error::Result<()> {
     let mut input = plan.execute(partition, context)?;
     while let Some(batch) = input.next().await {
         let failed = batch.is_err();
-        if target.send(batch).await.is_err() || failed {
+        if let Ok(batch) = &batch
+            && !target.held.hold(batch.get_array_memory_size()).await
+        {
+            break;
+        }
+        if target.batches.send(batch).await.is_err() || failed {
             break;
         }
     }
@@ -128,7 +185,7 @@ mod tests {
 
     #[test]
     fn partitions_come_in_their_order() {
-        for batches_each in [0, 1, 3 * QUEUE_BATCHES_MAX] {
+        for batches_each in [0, 1, 12] {
             let plan = joined(SourceExec::of(vector_schema(1), partitions(batches_each), End::Done));
             let expected: Vec<String> = (0..3 * batches_each).map(|n| format!("m{{n=\"{n}\"}} {n}")).collect();
             assert_eq!(runtime().block_on(run(&plan)).unwrap(), expected);

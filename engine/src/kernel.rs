@@ -29,6 +29,7 @@ mod instant_rate;
 mod interpolate;
 mod minmax;
 mod note;
+mod per_times;
 mod positions;
 mod quantile;
 mod regression;
@@ -51,8 +52,10 @@ use crate::error::{Error, Result};
 use crate::vector::Row;
 
 pub(crate) use extended::extended_samples;
-pub(crate) use quantile::{quantile_of_sorted, warn_invalid_quantile};
+pub(crate) use per_times::PerTimes;
+pub(crate) use quantile::{quantile_of, warn_invalid_quantile};
 pub(crate) use smoothed_select::SmoothedSelect;
+use window::Window;
 pub(crate) use window::for_each_last;
 
 /// The samples of one series, ascending in time, floats and histograms apart.
@@ -220,10 +223,16 @@ pub struct KernelContext<'a> {
     pub metric_name: &'a str,
     /// The series' label `__type__`, empty where it has none, if that is what tells a counter; else its name does.
     pub type_label: Option<&'a str>,
+    /// The windows over the times of the series before.
+    pub layout: &'a WindowLayout,
     /// `line:column` of the call's first argument in the query text, for annotations. That is the range vector
     /// in all functions but `quantile_over_time`.
     pub position: &'a str,
 }
+
+/// Windows, each with what a growth inside is multiplied with, over times that several series have.
+#[derive(Debug, Default)]
+pub struct WindowLayout(PerTimes<(Window, f64)>);
 
 /// A range function.
 pub trait RangeKernel: Send + Sync + std::fmt::Debug {

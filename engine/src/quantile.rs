@@ -1,27 +1,32 @@
 //! `QuantileExec`: the aggregation `quantile`.
 //!
 //! ```text
-//! rows ─> collected, by group ─> step by step: a group's floats sorted, interpolated ─> one row a group
+//! rows ─> collected, by group ─> step by step: the two of a group's floats around the quantile ─> one row a group
 //! φ ──────────────────────────────────┘
 //! ```
+//!
+//! Blocks of a few steps of a group are computed by several tasks, and joined in their order.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
+use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::collected::{CollectedRows, computed_batches, row_batches};
 use crate::context::QueryContext;
-use crate::error::Result;
-use crate::kernel::{ScalarArg, quantile_of_sorted, warn_invalid_quantile};
+use crate::error::{Error, Result};
+use crate::kernel::{ScalarArg, quantile_of, warn_invalid_quantile};
 use crate::operator::{operator_plumbing, plan_properties};
 use crate::removed_name::{is_marked, mark};
 use crate::topk::{ParamAggregate, extremes, groups_of};
-use crate::vector::{VectorBuilder, vector_schema};
+use crate::vector::vector_schema;
 
 /// A quantile of each group's floats, step by step. One partition in, one out.
 #[derive(Debug)]
@@ -70,13 +75,21 @@ impl ExecutionPlan for QuantileExec {
         let query = self.context.clone();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let compute = metrics.elapsed_compute().clone();
+        let partitions = context.session_config().target_partitions().max(1);
         let rows = async move {
             let param = aggregate.param.resolve(&context).await?;
             let rows = CollectedRows::collect(&input, context, "QuantileExec").await?;
             let _timer = compute.timer();
-            let groups = Groups::try_new(rows, &aggregate, param, steps, &query)?;
+            let groups = Arc::new(Groups::try_new(rows, &aggregate, param, steps, &query)?);
+            let quantiles = groups.quantiles(partitions).await?;
             Ok(row_batches(steps, groups.labels.len(), move |group, builder| {
-                groups.write(group, builder);
+                let mut row = builder.start_row();
+                for (step, quantile) in quantiles[group * steps..][..steps].iter().enumerate() {
+                    if let Some(quantile) = quantile {
+                        row.set(step, *quantile);
+                    }
+                }
+                builder.finish_row(&groups.labels[group]);
                 Ok(())
             }))
         };
@@ -84,9 +97,15 @@ impl ExecutionPlan for QuantileExec {
     }
 }
 
+/// Steps that are gathered from the rows at once.
+const BLOCK_STEPS: usize = 16;
+/// Samples that are worth a task.
+const TASK_SAMPLES_MIN: usize = 1 << 16;
+
 /// The rows of each group.
 struct Groups {
     rows: CollectedRows,
+    steps: usize,
     param: ScalarArg,
     labels: Vec<String>,
     members: Vec<Vec<usize>>,
@@ -120,27 +139,50 @@ impl Groups {
             let position = query.position(aggregate.expr_span.start);
             query.annotations.info(format!("PromQL info: ignored histogram in quantile aggregation ({position})"));
         }
-        Ok(Self { rows, param, labels, members })
+        rows.memory.try_grow(labels.len() * steps * size_of::<Option<f64>>())?;
+        Ok(Self { rows, steps, param, labels, members })
     }
 
-    fn write(&self, group: usize, builder: &mut VectorBuilder) {
-        let mut out = builder.start_row();
-        let mut values = Vec::with_capacity(self.members[group].len());
-        for step in 0..out.steps() {
-            values.clear();
-            values.extend(self.members[group].iter().filter_map(|row| self.rows.row(*row).float(step)));
-            if !values.is_empty() {
-                out.set(step, quantile(self.param.at(step), &mut values));
+    /// The quantiles of all groups and steps, group by group.
+    async fn quantiles(self: &Arc<Self>, partitions: usize) -> Result<Vec<Option<f64>>> {
+        let blocks = self.labels.len() * self.steps.div_ceil(BLOCK_STEPS);
+        let tasks = (self.rows.len() * self.steps / TASK_SAMPLES_MIN).clamp(1, 4 * partitions);
+        let tasks = (0..tasks).map(|task| {
+            let (groups, blocks) = (Arc::clone(self), blocks * task / tasks..blocks * (task + 1) / tasks);
+            async move { SpawnedTask::spawn(async move { groups.of_blocks(blocks) }).join_unwind().await }
+        });
+        let parts: Vec<Vec<_>> = stream::iter(tasks)
+            .buffered(partitions)
+            .try_collect()
+            .await
+            .map_err(|error| Error::Internal(format!("a task of QuantileExec did not end: {error}")))?;
+        Ok(parts.concat())
+    }
+
+    /// The quantiles of consecutive blocks.
+    fn of_blocks(&self, blocks: Range<usize>) -> Vec<Option<f64>> {
+        let blocks_each = self.steps.div_ceil(BLOCK_STEPS);
+        let mut values: [Vec<f64>; BLOCK_STEPS] = Default::default();
+        let mut quantiles = Vec::with_capacity(blocks.len() * BLOCK_STEPS);
+        for block in blocks {
+            let first = block % blocks_each * BLOCK_STEPS;
+            let steps = first..(first + BLOCK_STEPS).min(self.steps);
+            values.iter_mut().for_each(Vec::clear);
+            for row in &self.members[block / blocks_each] {
+                let row = self.rows.row(*row);
+                for (values, step) in values.iter_mut().zip(steps.clone()) {
+                    values.extend(row.float(step));
+                }
             }
+            quantiles.extend(
+                values
+                    .iter_mut()
+                    .zip(steps)
+                    .map(|(values, step)| (!values.is_empty()).then(|| quantile_of(self.param.at(step), values))),
+            );
         }
-        builder.finish_row(&self.labels[group]);
+        quantiles
     }
-}
-
-/// The `q`-quantile of `values`, which are not empty, weighted between the two nearest; NaN counts as least.
-fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
-    quantile_of_sorted(q, values)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!    instant the first chunk's counts.
 //! 3. Replicas are deduplicated as [`ReplicaMerge`] says.
 
-use storage::chunk;
+use storage::chunk::{self, ChunkError, SharedTimes};
 use storage::model::{Labels, SampleBuffer, TimeInterval, Timestamp};
 use storage::schema::SeriesColumns;
 
@@ -22,6 +22,8 @@ pub(crate) struct SeriesDecoder {
     gaps: Option<Windows>,
     merge: ReplicaMerge,
     samples: SampleBuffer,
+    /// Series of one target follow each other, and have the same times.
+    times: SharedTimes,
     /// The chunks of the row at hand.
     chunks: Vec<usize>,
 }
@@ -29,7 +31,14 @@ pub(crate) struct SeriesDecoder {
 impl SeriesDecoder {
     /// A decoder of the samples in `interval`.
     pub(crate) fn new(interval: TimeInterval, merge: ReplicaMerge) -> Self {
-        Self { interval, gaps: None, merge, samples: SampleBuffer::new(), chunks: Vec::new() }
+        Self {
+            interval,
+            gaps: None,
+            merge,
+            samples: SampleBuffer::new(),
+            times: SharedTimes::default(),
+            chunks: Vec::new(),
+        }
     }
 
     /// A decoder of the samples in `windows`.
@@ -37,7 +46,7 @@ impl SeriesDecoder {
         let interval = windows.read_interval();
         let read_ms = windows.read_end(0).saturating_sub(windows.read_start(0));
         let gaps = (windows.at.is_none() && read_ms < windows.grid.step_ms).then_some(*windows);
-        Self { interval, gaps, merge, samples: SampleBuffer::new(), chunks: Vec::new() }
+        Self { gaps, ..Self::new(interval, merge) }
     }
 
     /// The samples of `row`, in time order, staleness markers included.
@@ -58,8 +67,11 @@ impl SeriesDecoder {
         }
         if in_order {
             for &chunk in &chunks {
-                decode_chunk(columns, row, chunk, self.interval, &mut self.samples)?;
+                let (encoding, data) = (columns.encoding.value(chunk), columns.data.value(chunk));
+                chunk::decode_sharing(encoding, data, self.interval, &mut self.times, &mut self.samples)
+                    .map_err(|error| undecodable(columns, row, chunk, &error))?;
             }
+            self.times.remember(&self.samples.timestamps);
         } else {
             self.samples = decode_replicas(columns, row, &chunks, self.interval, self.merge)?;
         }
@@ -89,11 +101,14 @@ fn decode_chunk(
     interval: TimeInterval,
     out: &mut SampleBuffer,
 ) -> Result<()> {
-    chunk::decode(columns.encoding.value(chunk), columns.data.value(chunk), interval, out).map_err(|error| {
-        let labels = Labels::from_key(columns.labels.value(row));
-        let interval = TimeInterval::new(columns.mint.value(chunk), columns.maxt.value(chunk));
-        Error::Chunk { labels, interval, reason: error.to_string() }
-    })
+    chunk::decode(columns.encoding.value(chunk), columns.data.value(chunk), interval, out)
+        .map_err(|error| undecodable(columns, row, chunk, &error))
+}
+
+fn undecodable(columns: &SeriesColumns, row: usize, chunk: usize, error: &ChunkError) -> Error {
+    let labels = Labels::from_key(columns.labels.value(row));
+    let interval = TimeInterval::new(columns.mint.value(chunk), columns.maxt.value(chunk));
+    Error::Chunk { labels, interval, reason: error.to_string() }
 }
 
 /// The slow way: replicas or overlaps.

@@ -26,7 +26,7 @@ pub use float_histogram::FloatHistogramEncoder;
 pub use histogram::{HistogramEncoder, decode_integer};
 pub use histogram_header::counter_reset_header;
 pub use series::{EncodedChunk, SAMPLES_PER_CHUNK, encode_series};
-pub use xor::XorEncoder;
+pub use xor::{SharedTimes, XorEncoder};
 pub use xor2::Xor2Encoder;
 
 use crate::model::{SampleBuffer, TimeInterval};
@@ -119,6 +119,24 @@ pub fn decode(encoding: u8, data: &[u8], interval: TimeInterval, out: &mut Sampl
             float_histogram::decode(kind, data, interval, out)
         }
         Encoding::Aggr => aggr::decode_average(data, interval, out),
+    }
+}
+
+/// As [`decode`], for chunks of series after series: those that have the times which `shared` [remembers](SharedTimes::remember), to
+/// the millisecond, decode quicker.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_sharing(
+    encoding: u8,
+    data: &[u8],
+    interval: TimeInterval,
+    shared: &mut SharedTimes,
+    out: &mut SampleBuffer,
+) -> Result<(), ChunkError> {
+    match Encoding::try_from(encoding)? {
+        Encoding::Xor => xor::decode_sharing(data, interval, shared, out),
+        _ => decode(encoding, data, interval, out),
     }
 }
 

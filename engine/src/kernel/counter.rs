@@ -1,7 +1,8 @@
 //! `rate`, `increase` and `delta`: what a series grew by inside each window, extrapolated to the window's borders.
 //!
 //! The samples of a window are its first and its last one; between them only counter resets matter. Where they are is
-//! found once a series. In a window that holds some, the values lost are added in order, so the answer is
+//! found once a series; where the windows lie, and the extrapolation unless it stops at zero, once for all series in a row that
+//! have the same times. In a window that holds some, the values lost are added in order, so the answer is
 //! Prometheus's to the last bit.
 
 use storage::model::{FloatHistogram, Timestamp};
@@ -80,10 +81,12 @@ impl<const COUNTER: bool, const PER_SECOND: bool> FloatKernel for ExtrapolatedRa
         let range_seconds = duration_seconds(context.windows.range_ms);
         let mut resets =
             if COUNTER { Positions::of_pairs(values, |before, value| value < before) } else { Positions::default() };
-        for_each_window(times, &context.windows, |window| {
-            if window.len() < 2 {
-                return;
-            }
+        let factor = |window: &Window, zero| {
+            let extent = Extent { first_t: times[window.lo], last_t: times[window.hi - 1], samples: window.len() };
+            let factor = extrapolation(window, extent, zero);
+            if PER_SECOND { factor / range_seconds } else { factor }
+        };
+        let mut each = |window: &Window, unstopped: Option<f64>| {
             let first = values[window.lo];
             let mut growth = values[window.hi - 1] - first;
             if COUNTER {
@@ -91,12 +94,28 @@ impl<const COUNTER: bool, const PER_SECOND: bool> FloatKernel for ExtrapolatedRa
                     growth += values[reset - 1];
                 }
             }
-            let extent = Extent { first_t: times[window.lo], last_t: times[window.hi - 1], samples: window.len() };
-            let mut factor = extrapolation(&window, extent, COUNTER.then_some((first, growth)));
-            if PER_SECOND {
-                factor /= range_seconds;
-            }
+            // a line that rose by half of its first value at most has its zero farther away than extrapolation goes
+            let stopped = COUNTER && !(first >= 2.0 * growth && growth >= 0.0);
+            let factor = match unstopped {
+                Some(factor) if !stopped => factor,
+                _ => factor(window, COUNTER.then_some((first, growth))),
+            };
             emit(window.step, growth * factor);
+        };
+        let make = |windows: &mut Vec<(Window, f64)>| {
+            for_each_window(times, &context.windows, |window| {
+                if window.len() >= 2 {
+                    windows.push((window, factor(&window, None)));
+                }
+            });
+        };
+        context.layout.0.with(times, make, |windows| match windows {
+            Some(windows) => windows.iter().for_each(|(window, factor)| each(window, Some(*factor))),
+            None => for_each_window(times, &context.windows, |window| {
+                if window.len() >= 2 {
+                    each(&window, None);
+                }
+            }),
         });
         Ok(())
     }

@@ -61,25 +61,46 @@ impl SortedWindow {
     }
 }
 
-/// The `q`-quantile of `sorted`, interpolated between the two samples that it lies between.
+/// Where the `q`-quantile of `len` samples in order lies, or what it is where it lies between none of them: the two samples
+/// beside it, and the second one's weight.
 #[expect(clippy::cast_precision_loss, reason = "a window has fewer samples than a float has digits")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank lies in 0..len")]
-pub(crate) fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
-    if sorted.is_empty() || q.is_nan() {
-        return f64::NAN;
+fn rank(q: f64, len: usize) -> std::result::Result<(usize, usize, f64), f64> {
+    let Some(last) = len.checked_sub(1) else { return Err(f64::NAN) };
+    match q {
+        q if q.is_nan() => Err(f64::NAN),
+        q if q < 0.0 => Err(f64::NEG_INFINITY),
+        q if q > 1.0 => Err(f64::INFINITY),
+        q => {
+            let rank = q * last as f64;
+            let lower = (rank.floor() as usize).min(last);
+            Ok((lower, (lower + 1).min(last), rank - rank.floor()))
+        }
     }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
+}
+
+/// The `q`-quantile of `sorted`, interpolated between the two samples that it lies between.
+fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
+    match rank(q, sorted.len()) {
+        Ok((lower, upper, weight)) => sorted[lower] * (1.0 - weight) + sorted[upper] * weight,
+        Err(value) => value,
     }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
-    let last = sorted.len() - 1;
-    let rank = q * last as f64;
-    let lower = (rank.floor() as usize).min(last);
-    let upper = (lower + 1).min(last);
-    let weight = rank - rank.floor();
-    sorted[lower] * (1.0 - weight) + sorted[upper] * weight
+}
+
+/// As [`quantile_of_sorted`], of samples in any order, which it changes. NaN counts as least.
+pub(crate) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
+    let (lower, upper, weight) = match rank(q, values.len()) {
+        Ok(rank) => rank,
+        Err(value) => return value,
+    };
+    values.iter_mut().for_each(|value| *value = sortable(*value));
+    let (_, at_lower, above) = values.select_nth_unstable_by(lower, f64::total_cmp);
+    let at_lower = *at_lower;
+    let at_upper = match upper > lower {
+        true => above.iter().copied().min_by(f64::total_cmp).unwrap_or(at_lower),
+        false => at_lower,
+    };
+    at_lower * (1.0 - weight) + at_upper * weight
 }
 
 impl FloatKernel for QuantileOverTime {

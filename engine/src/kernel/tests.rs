@@ -29,6 +29,7 @@ fn run_over(
         annotations: &annotations,
         metric_name: "x_total",
         type_label: None,
+        layout: &WindowLayout::default(),
         position: "1:6",
     };
     let series = Series { float_t: t, floats: v, ..Series::default() };

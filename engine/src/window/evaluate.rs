@@ -8,7 +8,7 @@ use super::histogram_stats::HistogramStats;
 use super::{WindowFunction, WindowSpec};
 use crate::context::QueryContext;
 use crate::error::Result;
-use crate::kernel::{KernelContext, RangeKernel, ScalarArg, Series, Windows, for_each_last};
+use crate::kernel::{KernelContext, PerTimes, RangeKernel, ScalarArg, Series, WindowLayout, Windows, for_each_last};
 use crate::vector::{Row, VectorBuilder};
 
 /// Evaluates a [`WindowSpec`] series by series.
@@ -20,6 +20,9 @@ pub(super) struct Evaluator {
     position: String,
     stats: HistogramStats,
     split: SplitSamples,
+    layout: WindowLayout,
+    /// Step and sample of each window that has one, for [`select`].
+    last: PerTimes<(usize, usize)>,
     labels: String,
 }
 
@@ -27,7 +30,8 @@ impl Evaluator {
     pub(super) fn new(spec: WindowSpec, args: Vec<ScalarArg>, query: QueryContext) -> Self {
         let position = query.position(spec.span.start);
         let (stats, split) = (HistogramStats::default(), SplitSamples::default());
-        Self { spec, args, query, position, stats, split, labels: String::new() }
+        let (layout, last) = (WindowLayout::default(), PerTimes::default());
+        Self { spec, args, query, position, stats, split, layout, last, labels: String::new() }
     }
 
     pub(super) fn steps(&self) -> usize {
@@ -46,7 +50,7 @@ impl Evaluator {
         };
         let mut row = builder.start_row();
         match &self.spec.function {
-            WindowFunction::Select => select(samples, &self.spec.windows, &mut row),
+            WindowFunction::Select => select(samples, &self.spec.windows, &self.last, &mut row),
             WindowFunction::Timestamp => timestamps(samples, &self.spec.windows, &mut row),
             WindowFunction::StartTime => start_times(samples, &self.spec.windows, &mut row),
             WindowFunction::SampleTimes => float_times(samples, &self.spec.windows, &mut row),
@@ -78,6 +82,7 @@ impl Evaluator {
             annotations: &self.query.annotations,
             metric_name: &name,
             type_label: type_label.as_deref(),
+            layout: &self.layout,
             position: &self.position,
         };
         kernel.evaluate(&series, &context, row)
@@ -85,10 +90,20 @@ impl Evaluator {
 }
 
 /// The last sample of each window, unless it is a staleness marker.
-fn select(samples: &SampleBuffer, windows: &Windows, row: &mut Row<'_>) {
+fn select(samples: &SampleBuffer, windows: &Windows, last: &PerTimes<(usize, usize)>, row: &mut Row<'_>) {
     if samples.histograms.is_empty() {
-        last_of_each(samples, windows, |step, index| row.set(step, samples.floats[index]));
-        return;
+        let times = &samples.timestamps;
+        let make = |last: &mut Vec<_>| for_each_last(times, windows, |step, index| last.push((step, index)));
+        let mut put = |step, index| {
+            let value: f64 = samples.floats[index];
+            if !is_stale_nan(value) {
+                row.set(step, value);
+            }
+        };
+        return last.with(times, make, |last| match last {
+            Some(last) => last.iter().for_each(|(step, index)| put(*step, *index)),
+            None => for_each_last(times, windows, put),
+        });
     }
     last_of_each(samples, windows, |step, index| match samples.histogram(index) {
         Some(histogram) => row.set_histogram(step, FloatHistogram::clone(histogram)),

@@ -15,9 +15,11 @@ use super::bits::{BitReader, BitWriter};
 use crate::model::Timestamp;
 
 mod decode;
+mod shared;
 mod steady;
 
-pub(super) use decode::decode;
+pub(super) use decode::{decode, decode_sharing};
+pub use shared::SharedTimes;
 
 /// The sample count before the bits.
 const HEADER_BYTES: usize = 2;

@@ -56,6 +56,7 @@ fn check(
         annotations: &annotations,
         metric_name: "x",
         type_label: None,
+        layout: &WindowLayout::default(),
         position: "1:6",
     };
     let (float_t, floats): (Vec<i64>, Vec<f64>) = floats.iter().map(|(t, v)| (t * MINUTE, *v)).unzip();
@@ -203,6 +204,7 @@ fn arguments_out_of_range() {
             annotations: &annotations,
             metric_name: "x",
             type_label: None,
+            layout: &WindowLayout::default(),
             position: "1:6",
         };
         let series = Series { float_t: &[MINUTE, 2 * MINUTE], floats: &[1.0, 2.0], ..Series::default() };

@@ -10,6 +10,8 @@
 //!    before it has the bits of this one, a looked-up width does not;
 //! 5. write into columns that were sized once.
 //!
+//! Where the series before had samples at the same times, [`Known`] has taken most samples before this loop begins.
+//!
 //! What need not be asked of every sample is asked outside: the loop runs over the bytes behind which a whole sample
 //! follows, and once more over a copy of the last bytes with zeros behind them, so whether the data has ended is asked
 //! once at the end; samples before the interval are dropped at the end too, since time is sorted. What is rare, or long
@@ -17,6 +19,7 @@
 
 use super::super::ChunkError;
 use super::super::bits::{BitReader, SHORT_WINDOW_BITS, short_window, sign, window};
+use super::shared::{Known, SharedTimes, Values};
 use super::steady::Steady;
 use super::{CHANGE_WIDTHS, HEADER_BYTES, XorWindow};
 use crate::model::{SampleBuffer, TimeInterval, Timestamp};
@@ -38,13 +41,33 @@ fn split_header(data: &[u8]) -> Result<(usize, &[u8]), ChunkError> {
 
 /// Appends the samples of an XOR chunk that lie in `interval`; none where there is an error.
 pub(in super::super) fn decode(data: &[u8], interval: TimeInterval, out: &mut SampleBuffer) -> Result<(), ChunkError> {
+    decode_into(data, interval, None, out)
+}
+
+/// As [`decode`], quicker where the chunk has the times that `shared` remembers.
+pub(in super::super) fn decode_sharing(
+    data: &[u8],
+    interval: TimeInterval,
+    shared: &mut SharedTimes,
+    out: &mut SampleBuffer,
+) -> Result<(), ChunkError> {
+    decode_into(data, interval, Some(shared), out)
+}
+
+#[inline]
+fn decode_into(
+    data: &[u8],
+    interval: TimeInterval,
+    shared: Option<&mut SharedTimes>,
+    out: &mut SampleBuffer,
+) -> Result<(), ChunkError> {
     let (count, bits) = split_header(data)?;
     let before = out.len();
     out.timestamps.resize(before + count, 0);
     out.floats.resize(before + count, 0.0);
     let columns =
         Columns { timestamps: &mut out.timestamps[before..], floats: &mut out.floats[before..], maxt: interval.maxt };
-    let decoded = columns.decode(bits);
+    let decoded = columns.decode(bits, before, shared);
     let after = before + *decoded.as_ref().unwrap_or(&0);
     out.timestamps.truncate(after);
     out.floats.truncate(after);
@@ -80,9 +103,17 @@ struct State {
 }
 
 impl Columns<'_> {
-    /// Fills the slots, and returns how many of them have samples: all, or those up to `maxt`.
-    fn decode(mut self, bits: &[u8]) -> Result<usize, ChunkError> {
+    /// Fills the slots, and returns how many of them have samples: all, or those up to `maxt`. `before` is the number of samples of
+    /// the series in chunks before.
+    fn decode(mut self, bits: &[u8], before: usize, shared: Option<&mut SharedTimes>) -> Result<usize, ChunkError> {
         let Some(mut state) = self.decode_first_two(bits)? else { return Ok(0) };
+        if let Some(shared) = shared
+            && let [first, second, _, ..] = *self.timestamps
+            && !state.past
+            && let Some(known) = shared.after(before, first, second)
+        {
+            self.decode_known(bits, known, &mut state);
+        }
         let split = bits.len().saturating_sub(LONGEST_SAMPLE_BYTES);
         if !state.past {
             self.decode_rest(bits, split, &mut state)?;
@@ -148,6 +179,31 @@ impl Columns<'_> {
         self.floats[state.filled] = f64::from_bits(state.value);
         state.filled += 1;
         Ok(true)
+    }
+
+    /// The samples at known times. As in [`decode`](Self::decode) the last of them are read from a copy.
+    fn decode_known(&mut self, bits: &[u8], mut known: Known<'_>, state: &mut State) {
+        let slots = &mut self.floats[state.filled..];
+        known.truncate(slots.len(), self.maxt);
+        let mut values = Values { position: state.position, value: state.value, xor: state.xor };
+        let mut taken = known.decode(bits, 0, slots, &mut values);
+        let split = bits.len().saturating_sub(8);
+        if taken < known.times.len() && values.position > split * 8 {
+            let mut tail = [0; 16];
+            for (to, from) in tail.iter_mut().zip(&bits[split..]) {
+                *to = *from;
+            }
+            values.position -= split * 8;
+            taken = known.decode(&tail, taken, slots, &mut values);
+            values.position += split * 8;
+        }
+        let from = state.filled;
+        state.filled += taken;
+        self.timestamps[from..state.filled].copy_from_slice(&known.times[..taken]);
+        if let [.., before, last] = self.timestamps[..state.filled] {
+            (state.t, state.step) = (last, last.wrapping_sub(before).cast_unsigned());
+        }
+        Values { position: state.position, value: state.value, xor: state.xor } = values;
     }
 
     /// The samples that begin no later than byte `split`, behind which LONGEST_SAMPLE_BYTES follow. The state is in local
