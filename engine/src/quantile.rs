@@ -147,6 +147,9 @@ impl Groups {
     async fn quantiles(self: &Arc<Self>, partitions: usize) -> Result<Vec<Option<f64>>> {
         let blocks = self.labels.len() * self.steps.div_ceil(BLOCK_STEPS);
         let tasks = (self.rows.len() * self.steps / TASK_SAMPLES_MIN).clamp(1, 4 * partitions);
+        if tasks == 1 {
+            return Ok(self.of_blocks(0..blocks));
+        }
         let tasks = (0..tasks).map(|task| {
             let (groups, blocks) = (Arc::clone(self), blocks * task / tasks..blocks * (task + 1) / tasks);
             async move { SpawnedTask::spawn(async move { groups.of_blocks(blocks) }).join_unwind().await }
@@ -191,11 +194,15 @@ mod tests {
 
     use super::*;
     use crate::scalar::ScalarInput;
-    use crate::testing::{check, check_faults, context, source};
+    use crate::testing::{check, check_faults, context, run, source};
 
     const ROWS: &str = "a{g=\"1\", x=\"1\"} 1 5\na{g=\"1\", x=\"2\"} 3 _\na{g=\"2\"} NaN _\na{g=\"2\", x=\"1\"} 9 _";
 
     fn over(input: Arc<dyn ExecutionPlan>, q: f64) -> Arc<dyn ExecutionPlan> {
+        over_steps(2, input, q)
+    }
+
+    fn over_steps(steps: usize, input: Arc<dyn ExecutionPlan>, q: f64) -> Arc<dyn ExecutionPlan> {
         let aggregate = ParamAggregate {
             op: AggregateOp::Quantile,
             grouping: Grouping::By(vec!["g".to_owned()]),
@@ -204,7 +211,7 @@ mod tests {
             param_span: Span::default(),
             span: Span::default(),
         };
-        Arc::new(QuantileExec::new(input, aggregate, 2, context()))
+        Arc::new(QuantileExec::new(input, aggregate, steps, context()))
     }
 
     #[test]
@@ -212,6 +219,38 @@ mod tests {
         check(over(source(2, ROWS), 0.25), "{g=\"1\"} 1.5 5\n{g=\"2\"} NaN _");
         check(over(source(2, ROWS), 1.0), "{g=\"1\"} 3 5\n{g=\"2\"} 9 _");
         check(over(source(2, ROWS), 2.0), "{g=\"1\"} inf inf\n{g=\"2\"} inf _");
+    }
+
+    #[test]
+    fn several_tasks_do_what_one_does() {
+        use std::fmt::Write;
+
+        let (rows, steps) = (1_500, 150);
+        assert!(rows * steps > 3 * TASK_SAMPLES_MIN);
+        let value = |row: usize, step: usize| (row * 7_919 + step * 104_729) % 1_009;
+        let mut text = String::new();
+        for row in 0..rows {
+            write!(text, "a{{g=\"{}\", x=\"{row}\"}}", row % 3).unwrap();
+            (0..steps).for_each(|step| write!(text, " {}", value(row, step)).unwrap());
+            text.push('\n');
+        }
+        let plan = over_steps(steps, source(steps, &text), 0.3);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let lines = runtime.block_on(run(&plan)).unwrap();
+        let mut expected = Vec::new();
+        for group in 0..3 {
+            let mut line = format!("{{g=\"{group}\"}}");
+            for step in 0..steps {
+                let mut values: Vec<usize> = (group..rows).step_by(3).map(|row| value(row, step)).collect();
+                values.sort_unstable();
+                let rank = 0.3 * 499.0;
+                let (lower, weight) = (149, rank - 149.0);
+                let quantile = values[lower] as f64 * (1.0 - weight) + values[lower + 1] as f64 * weight;
+                write!(line, " {quantile}").unwrap();
+            }
+            expected.push(line);
+        }
+        assert_eq!(lines, expected);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl SeriesMerge {
             }
         }
         let order = |chunk: &Chunk| (chunk.mint(), chunk.interval().maxt);
-        chunks.sort_by(|a, b| order(a).cmp(&order(b)));
+        chunks.sort_by_key(order);
         chunks.dedup_by(|b, a| order(a) == order(b) && a.encoding() == b.encoding() && a.data() == b.data());
         Ok(Some(Series { key, chunks }))
     }
