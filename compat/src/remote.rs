@@ -12,6 +12,7 @@ mod decode;
 mod federate;
 mod histogram;
 mod media_type;
+mod otlp;
 mod read;
 mod series;
 mod snappy;
@@ -32,14 +33,15 @@ use axum::routing::{get, post};
 use promql::ParseOptions;
 use storage::Clock;
 
+pub use otlp::{OtlpSettings, OtlpWriter, TranslationStrategy};
 pub use read::{ReadSettings, Reader};
 pub use target::{Refusal, RefusalKind, SeriesSink, Tally, WriteError, WriteRequest, WriteTarget};
 pub use tenant::{DEFAULT_TENANT, DEFAULT_TENANT_HEADER, InvalidTenant, is_valid_tenant, tenant_of};
 pub use wire::Malformed;
 pub use write::{Dialect, WriteSettings, Writer};
 
-/// The paths on which writes come in; `dialects` says whose there are. They share limits.
-pub fn write_router(writer: Writer, dialects: &[Dialect]) -> Router {
+/// The paths of remote write; `dialects` says whose there are. All that share a writer share its limits.
+pub fn write_router(writer: Arc<Writer>, dialects: &[Dialect]) -> Router {
     let mut router = Router::new();
     for dialect in dialects {
         router = match dialect {
@@ -47,7 +49,19 @@ pub fn write_router(writer: Writer, dialects: &[Dialect]) -> Router {
             Dialect::Thanos => router.route("/api/v1/receive", post(write::thanos)),
         };
     }
-    router.with_state(Arc::new(writer))
+    router.with_state(writer)
+}
+
+/// The paths of OTLP, likewise.
+pub fn otlp_router(writer: Arc<Writer>, settings: OtlpSettings, dialects: &[Dialect]) -> Router {
+    let mut router = Router::new();
+    for dialect in dialects {
+        router = match dialect {
+            Dialect::Prometheus => router.route("/api/v1/otlp/v1/metrics", post(otlp::prometheus)),
+            Dialect::Thanos => router.route("/api/v1/otlp", post(otlp::thanos)),
+        };
+    }
+    router.with_state(Arc::new(OtlpWriter { writer, settings }))
 }
 
 /// `POST /api/v1/read`

@@ -187,12 +187,16 @@ impl Tally {
         // A series without samples is refused too and has to be seen.
         *counter += count.max(1);
         if self.told.len() < TOLD_MAX {
-            let mut text = format!("{refusal} for series {}", Labels::from_pairs(labels.iter().copied()));
-            if text.len() > TEXT_MAX {
-                text.truncate(text.floor_char_boundary(TEXT_MAX));
-                text.push('…');
-            }
-            self.told.push(text);
+            let series = Labels::from_pairs(labels.iter().copied());
+            self.told.push(shortened(format!("{refusal} for series {series}")));
+        }
+    }
+
+    /// Enters that `count` samples of a metric were refused before there was a series of them.
+    pub fn refuse_metric(&mut self, reason: String, count: u64) {
+        self.invalid += count.max(1);
+        if self.told.len() < TOLD_MAX {
+            self.told.push(shortened(reason));
         }
     }
 
@@ -234,6 +238,14 @@ impl Tally {
 
 /// Bytes of one refusal's text: labels can be as long as a request.
 const TEXT_MAX: usize = 1_000;
+
+fn shortened(mut text: String) -> String {
+    if text.len() > TEXT_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
+        text.push('…');
+    }
+    text
+}
 
 #[cfg(test)]
 mod tests {

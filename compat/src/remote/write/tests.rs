@@ -13,7 +13,7 @@ const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 
 fn router(target: impl WriteTarget, settings: WriteSettings) -> Router {
     let writer = Writer::new(Arc::new(target), Arc::new(ManualClock::new(0)), settings);
-    write_router(writer, &[Dialect::Prometheus, Dialect::Thanos])
+    write_router(Arc::new(writer), &[Dialect::Prometheus, Dialect::Thanos])
 }
 
 async fn send(router: &Router, request: Request<Body>) -> (u16, String, HeaderMap) {

@@ -1,0 +1,180 @@
+//! `POST /api/v1/otlp/v1/metrics` as in Prometheus, and `POST /api/v1/otlp` as in Thanos: metrics of OpenTelemetry over HTTP.
+//!
+//! ```text
+//! gzip ─> protobuf, or JSON made into protobuf ─> resource ─> metric ─> data point ─> labels ─> SeriesWrite
+//! ```
+//!
+//! A data point is translated as Prometheus 3.14 does it: gauges and sums to floats, histograms to classic ones, exponential
+//! histograms to native ones, summaries to quantiles; resources to `job`, `instance` and `target_info`. Only cumulative
+//! temporality is taken. What cannot be translated is refused with status 400 and named; the rest is written.
+
+mod attributes;
+mod json;
+mod labels;
+mod names;
+mod point;
+mod translate;
+
+use std::io::Read;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode, header};
+
+pub use names::TranslationStrategy;
+
+use super::media_type::{WriteVersion, parse};
+use super::series::{Admission, Output};
+use super::target::{SeriesSink, Tally, WriteError, WriteRequest};
+use super::wire::Malformed;
+use super::write::{Dialect, Failure, Outcome, Writer, read_body, status_of};
+use translate::Translation;
+
+/// How OTLP is translated; the defaults are Prometheus's.
+#[derive(Debug, Clone)]
+pub struct OtlpSettings {
+    /// What becomes of names.
+    pub strategy: TranslationStrategy,
+    /// `--receive.otlp-promote-resource-attributes`: attributes of resources that become labels of every series. With
+    /// `promote_all_resource_attributes`, those that do not.
+    pub promote_resource_attributes: Vec<String>,
+    /// Whether all attributes of resources become labels, but those named above.
+    pub promote_all_resource_attributes: bool,
+    /// Whether `target_info` repeats what became `job` and `instance`.
+    pub keep_identifying_resource_attributes: bool,
+    /// `--receive.otlp-enable-target-info`
+    pub target_info: bool,
+    /// The lookback delta: `target_info` is written twice within it.
+    pub lookback_ms: i64,
+}
+
+impl Default for OtlpSettings {
+    fn default() -> Self {
+        Self {
+            strategy: TranslationStrategy::default(),
+            promote_resource_attributes: Vec::new(),
+            promote_all_resource_attributes: false,
+            keep_identifying_resource_attributes: false,
+            target_info: true,
+            lookback_ms: 300_000,
+        }
+    }
+}
+
+/// What the OTLP handlers share.
+pub struct OtlpWriter {
+    /// Where series go; its limits hold here too.
+    pub writer: Arc<Writer>,
+    /// How they are translated.
+    pub settings: OtlpSettings,
+}
+
+/// `POST /api/v1/otlp/v1/metrics`
+pub async fn prometheus(State(otlp): State<Arc<OtlpWriter>>, headers: HeaderMap, body: Body) -> Response {
+    // OTLP answers 200 in both.
+    otlp.writer.answer(Dialect::Thanos, write(&otlp, Dialect::Prometheus, &headers, body)).await
+}
+
+/// `POST /api/v1/otlp`
+pub async fn thanos(State(otlp): State<Arc<OtlpWriter>>, headers: HeaderMap, body: Body) -> Response {
+    otlp.writer.answer(Dialect::Thanos, write(&otlp, Dialect::Thanos, &headers, body)).await
+}
+
+/// By how much less JSON is taken than protobuf: parsed, it takes up to so much more memory.
+const JSON_FACTOR: usize = 8;
+
+/// A request that is translated while it is written.
+struct OtlpRequest<'a> {
+    body: &'a [u8],
+    settings: &'a OtlpSettings,
+    admission: &'a Admission,
+    tally: Tally,
+    malformed: Option<Malformed>,
+}
+
+impl WriteRequest for OtlpRequest<'_> {
+    fn visit(&mut self, sink: &mut dyn SeriesSink) -> Result<(), Malformed> {
+        let mut out = Output { admission: self.admission, sink, tally: &mut self.tally };
+        let visited = Translation::new(self.settings).request(self.body, &mut out);
+        self.malformed = visited.err();
+        visited
+    }
+}
+
+async fn write(otlp: &OtlpWriter, dialect: Dialect, headers: &HeaderMap, body: Body) -> Outcome {
+    let writer = &otlp.writer;
+    let admission = writer.admission(headers, true)?;
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim();
+    let content_type = text(header::CONTENT_TYPE);
+    let media_type = parse(content_type).map_or("", |(media_type, _)| media_type);
+    let json = media_type.eq_ignore_ascii_case("application/json");
+    if !json && !media_type.eq_ignore_ascii_case("application/x-protobuf") {
+        let text =
+            format!("unsupported content type: {content_type}, supported: [application/json, application/x-protobuf]");
+        return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into());
+    }
+    let gzip = match text(header::CONTENT_ENCODING) {
+        "" | "identity" => false,
+        "gzip" => true,
+        other => {
+            let text = format!("unsupported compression: {other}. Only \"gzip\" or no compression supported");
+            return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into());
+        }
+    };
+    let _pass = writer.pass().await?;
+    let limit = writer.settings.body_max;
+    let mut message = read_body(headers, body, limit, limit).await?;
+    if gzip {
+        message = unzip(&message, limit)?;
+    }
+    if json {
+        let json_max = limit / JSON_FACTOR;
+        if message.len() > json_max {
+            let text = format!("write request too large: more than the limit of {json_max} bytes of JSON");
+            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text).into());
+        }
+        message = json::to_protobuf(&message)
+            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("cannot read the JSON: {error}")))?;
+    }
+    let mut request = OtlpRequest {
+        body: &message,
+        settings: &otlp.settings,
+        admission: &admission,
+        tally: Tally::default(),
+        malformed: None,
+    };
+    let written = writer.target().write(&mut request).await;
+    let (mut tally, malformed) = (request.tally, request.malformed);
+    if let Err(error) = written {
+        return Err(Failure::from(error).into());
+    }
+    if let Some(malformed) = malformed {
+        return Err((WriteError::Malformed(malformed).into(), tally));
+    }
+    match status_of(&tally, dialect, WriteVersion::V1) {
+        None => Ok(tally),
+        Some(status) => {
+            let text = tally.take_reasons();
+            Err((Failure::new(status, text), tally))
+        }
+    }
+}
+
+/// Unpacks at most `limit` bytes.
+fn unzip(packed: &[u8], limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut unpacked = Vec::new();
+    let mut reader = flate2::read::MultiGzDecoder::new(packed).take(limit as u64 + 1);
+    reader
+        .read_to_end(&mut unpacked)
+        .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("gzip decode error: {error}")))?;
+    if unpacked.len() > limit {
+        let text = format!("write request too large: more than the limit of {limit} bytes when decompressed");
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests;
