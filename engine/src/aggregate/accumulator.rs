@@ -55,9 +55,7 @@ impl VectorAccumulator {
             for (step, histogram) in row.histograms {
                 if self.op.takes_histograms() {
                     let after_float = self.floats.is_present(group, *step as usize);
-                    if self.histograms.add(group, *step, histogram, &metric, after_float) {
-                        self.warn_of_incompatible(&metric);
-                    }
+                    self.histograms.add(group, *step, histogram, &metric, after_float);
                 } else if self.op.counts_histograms() {
                     self.floats.count(group, *step as usize);
                 }
@@ -86,9 +84,7 @@ impl VectorAccumulator {
                 let (step, slot) = (steps.value(entry), HistogramSlot::decode(bytes.value(entry))?);
                 // before the floats of the same partition, whose order against its histograms the slot knows
                 let after_float = self.floats.is_present(group, step as usize);
-                if let Some(metric) = self.histograms.merge(group, step, slot, after_float) {
-                    self.warn_of_incompatible(&metric);
-                }
+                self.histograms.merge(group, step, slot, after_float);
             }
             self.floats.merge_row(group, &slices);
         }
@@ -119,6 +115,10 @@ impl VectorAccumulator {
             for (step, slot) in self.histograms.of_group(group) {
                 let at = first + step as usize;
                 let these = slot.notes();
+                // said only now: what does not fit in its partition may come after a float of an earlier one
+                if let Some(metric) = slot.misfit() {
+                    self.warn_of_incompatible(metric);
+                }
                 notes.bounds_reconciled |= these.bounds_reconciled;
                 if valid.get_bit(at) {
                     // floats and histograms do not add up

@@ -15,17 +15,20 @@ use crate::vector::{decode_histogram, encode_histogram};
 #[derive(Debug, Clone, Default)]
 pub(super) struct HistogramSlot {
     count: f64,
-    /// The sum, or the mean where it is `running`; none where a float came first, which spoils the group anyway.
+    /// The sum, or the mean where it is `running`.
     sum: Option<FloatHistogram>,
     compensation: Option<FloatHistogram>,
     /// The first histogram's metric, which is to blame where it does not fit those of an earlier partition.
     metric: Arc<str>,
     /// The sum of an average would have overflowed, so that from there on it is the mean that is kept.
     running: bool,
-    /// A histogram with exponential buckets met one with custom ones: there is no result, and what comes later is ignored.
-    incompatible: bool,
+    /// Metric of the histogram with exponential buckets that met one with custom ones, or the other way round: there is no
+    /// result, and what comes later is ignored.
+    misfit: Option<Arc<str>>,
     /// A histogram came after a float, before histograms were found incompatible.
     after_float: bool,
+    /// A float came before the first histogram: whether they fit does not matter, unless an earlier partition has one.
+    float_first: bool,
     reset_seen: bool,
     no_reset_seen: bool,
     bounds_reconciled: bool,
@@ -40,15 +43,12 @@ pub(super) struct HistogramNotes {
 
 impl HistogramSlot {
     /// Adds a histogram of `metric` to a sum, or to a `mean`. `after_float` says that the group has a float at the step.
-    /// Whether this is the one that did not fit.
-    fn add(&mut self, histogram: &FloatHistogram, metric: &Arc<str>, mean: bool, after_float: bool) -> bool {
-        if self.incompatible {
-            return false;
+    fn add(&mut self, histogram: &FloatHistogram, metric: &Arc<str>, mean: bool, after_float: bool) {
+        if self.misfit.is_some() {
+            return;
         }
         self.after_float |= after_float;
-        if self.sum.is_none() && after_float {
-            return false;
-        }
+        self.float_first |= after_float && self.sum.is_none();
         match histogram.counter_reset_hint {
             CounterResetHint::CounterReset => self.reset_seen = true,
             CounterResetHint::NotCounterReset => self.no_reset_seen = true,
@@ -59,44 +59,45 @@ impl HistogramSlot {
                 self.sum = Some(histogram.clone());
                 self.metric = Arc::clone(metric);
                 self.count = 1.0;
-                return false;
+                return;
             }
             Some(sum) if !mean => sum.kahan_add(histogram, &mut self.compensation).map(|c| c.bounds_reconciled),
             Some(_) => self.join_mean(histogram.clone(), None, 1.0, false),
         };
         self.count += 1.0;
-        self.note(&combined)
+        self.note(&combined, metric);
     }
 
     /// Joins the state of a later partition. `after_float` says that the group has a float at the step in an earlier one.
-    /// Where it does not fit, its metric.
-    fn merge(&mut self, other: Self, mean: bool, after_float: bool) -> Option<Arc<str>> {
-        if self.incompatible {
-            return None;
+    fn merge(&mut self, other: Self, mean: bool, after_float: bool) {
+        if self.misfit.is_some() && !self.float_first {
+            return;
         }
-        self.after_float |= other.after_float || after_float;
-        if self.sum.is_none() && after_float {
-            return None;
+        if self.sum.is_none() {
+            let (after_float, float_first) = (other.after_float || after_float, other.float_first || after_float);
+            *self = Self { after_float, float_first, ..other };
+            return;
+        }
+        let before_theirs = self.after_float || after_float || other.float_first;
+        self.after_float = before_theirs || other.after_float;
+        if self.float_first {
+            return;
         }
         self.reset_seen |= other.reset_seen;
         self.no_reset_seen |= other.no_reset_seen;
         self.bounds_reconciled |= other.bounds_reconciled;
-        self.incompatible = other.incompatible;
-        let theirs = other.sum?;
+        self.misfit = other.misfit;
+        let Some(theirs) = other.sum else { return };
         let combined = match &mut self.sum {
-            None => {
-                self.sum = Some(theirs);
-                self.compensation = other.compensation;
-                self.running = other.running;
-                self.metric = other.metric;
-                self.count = other.count;
-                return None;
-            }
-            Some(_) if mean => self.join_mean(theirs, other.compensation, other.count, other.running),
-            Some(sum) => add_all(sum, &mut self.compensation, &theirs, other.compensation.as_ref()),
+            Some(sum) if !mean => add_all(sum, &mut self.compensation, &theirs, other.compensation.as_ref()),
+            _ => self.join_mean(theirs, other.compensation, other.count, other.running),
         };
+        if combined.is_err() {
+            // nothing behind their first histogram counts
+            self.after_float = before_theirs;
+        }
         self.count += other.count;
-        self.note(&combined).then_some(other.metric)
+        self.note(&combined, &other.metric);
     }
 
     /// Joins the sum of `count` histograms, or their mean where that is `running`, to the one here. Whether bounds
@@ -130,18 +131,17 @@ impl HistogramSlot {
         Ok(add_all(ours, &mut self.compensation, &theirs, their_compensation.as_ref())? | reconciled)
     }
 
-    /// Whether histograms did not fit.
-    fn note(&mut self, combined: &Result<bool, HistogramError>) -> bool {
+    /// Keeps what came of joining histograms of `metric`.
+    fn note(&mut self, combined: &Result<bool, HistogramError>, metric: &Arc<str>) {
         match combined {
             Ok(reconciled) => self.bounds_reconciled |= *reconciled,
-            Err(_) => self.incompatible = true,
+            Err(_) => self.misfit = Some(Arc::clone(metric)),
         }
-        combined.is_err()
     }
 
     /// The sum, or the mean; none where histograms did not fit together.
     pub(super) fn result(&self, mean: bool) -> Option<FloatHistogram> {
-        let mut result = self.sum.clone().filter(|_| !self.incompatible)?;
+        let mut result = self.sum.clone().filter(|_| self.misfit.is_none())?;
         let mut compensation = self.compensation.clone();
         if mean && !self.running {
             scale(&mut result, &mut compensation, |histogram| histogram.div(self.count));
@@ -156,31 +156,38 @@ impl HistogramSlot {
 
     /// Whether the group is known to mix floats and histograms, given that it has a float at the step.
     pub(super) fn is_mixed(&self) -> bool {
-        self.after_float || !self.incompatible
+        self.after_float || self.misfit.is_none()
+    }
+
+    /// The metric of the first histogram that did not fit those before it.
+    pub(super) fn misfit(&self) -> Option<&str> {
+        self.misfit.as_deref().filter(|_| !self.float_first)
     }
 
     pub(super) fn notes(&self) -> HistogramNotes {
         HistogramNotes {
-            reset_collision: self.reset_seen && self.no_reset_seen && !self.incompatible,
-            bounds_reconciled: self.bounds_reconciled,
+            reset_collision: self.reset_seen && self.no_reset_seen && self.misfit.is_none(),
+            bounds_reconciled: self.bounds_reconciled && !self.float_first,
         }
     }
 
-    /// `flags u8 │ count f64 │ length u32 │ metric │ length u32 │ sum │ compensation`, little-endian, for the way to the final stage.
+    /// `flags u8 │ count f64 │ length u32 │ metric │ length u32 │ misfit │ length u32 │ sum │ compensation`, little-endian, for the
+    /// way to the final stage.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let flags = u8::from(self.incompatible)
+        let flags = u8::from(self.misfit.is_some())
             | u8::from(self.reset_seen) << 1
             | u8::from(self.no_reset_seen) << 2
             | u8::from(self.bounds_reconciled) << 3
             | u8::from(self.running) << 4
-            | u8::from(self.after_float) << 5;
+            | u8::from(self.after_float) << 5
+            | u8::from(self.float_first) << 6;
         out.push(flags);
         out.extend_from_slice(&self.count.to_le_bytes());
         let mut sum = Vec::new();
         if let Some(histogram) = &self.sum {
             encode_histogram(histogram, &mut sum);
         }
-        for part in [self.metric.as_bytes(), &sum] {
+        for part in [self.metric.as_bytes(), self.misfit.as_deref().unwrap_or_default().as_bytes(), &sum] {
             out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
             out.extend_from_slice(part);
         }
@@ -194,25 +201,29 @@ impl HistogramSlot {
         let (&[flags], rest) = bytes.split_first_chunk::<1>().ok_or_else(short)?;
         let (count, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
         let (metric, rest) = split_part(rest).ok_or_else(short)?;
+        let (misfit, rest) = split_part(rest).ok_or_else(short)?;
         let (sum, compensation) = split_part(rest).ok_or_else(short)?;
+        let text = |bytes| std::str::from_utf8(bytes).map(Arc::from).map_err(|_| short());
         let histogram = |bytes: &[u8]| if bytes.is_empty() { Ok(None) } else { decode_histogram(bytes).map(Some) };
         Ok(Self {
             count: f64::from_le_bytes(*count),
-            metric: std::str::from_utf8(metric).map_err(|_| short())?.into(),
+            metric: text(metric)?,
             sum: histogram(sum)?,
             compensation: histogram(compensation)?,
-            incompatible: flags & 1 != 0,
+            misfit: if flags & 1 != 0 { Some(text(misfit)?) } else { None },
             reset_seen: flags & 2 != 0,
             no_reset_seen: flags & 4 != 0,
             bounds_reconciled: flags & 8 != 0,
             running: flags & 16 != 0,
             after_float: flags & 32 != 0,
+            float_first: flags & 64 != 0,
         })
     }
 
     fn size_bytes(&self) -> usize {
         size_of::<Self>()
             + self.metric.len()
+            + self.misfit.as_deref().map_or(0, str::len)
             + self.sum.iter().chain(&self.compensation).map(FloatHistogram::size_bytes).sum::<usize>()
     }
 }
@@ -255,8 +266,7 @@ impl HistogramState {
         Self { mean, slots: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Adds a histogram of `metric`; `after_float` says that the group has a float at the step. Whether the histogram is
-    /// the one that did not fit those before it.
+    /// Adds a histogram of `metric`; `after_float` says that the group has a float at the step.
     pub(super) fn add(
         &mut self,
         group: usize,
@@ -264,30 +274,22 @@ impl HistogramState {
         histogram: &FloatHistogram,
         metric: &Arc<str>,
         after_float: bool,
-    ) -> bool {
+    ) {
         let mean = self.mean;
-        self.change(group, step, |slot| slot.add(histogram, metric, mean, after_float))
+        self.change(group, step, |slot| slot.add(histogram, metric, mean, after_float));
     }
 
     /// Joins the state of a later partition; `after_float` says that the group has a float at the step before it.
-    /// Where it does not fit, its metric.
-    pub(super) fn merge(
-        &mut self,
-        group: usize,
-        step: u32,
-        other: HistogramSlot,
-        after_float: bool,
-    ) -> Option<Arc<str>> {
+    pub(super) fn merge(&mut self, group: usize, step: u32, other: HistogramSlot, after_float: bool) {
         let mean = self.mean;
-        self.change(group, step, |slot| slot.merge(other, mean, after_float))
+        self.change(group, step, |slot| slot.merge(other, mean, after_float));
     }
 
-    fn change<T>(&mut self, group: usize, step: u32, change: impl FnOnce(&mut HistogramSlot) -> T) -> T {
+    fn change(&mut self, group: usize, step: u32, change: impl FnOnce(&mut HistogramSlot)) {
         let slot = self.slots.entry((group, step)).or_default();
         let before = slot.size_bytes();
-        let changed = change(slot);
+        change(slot);
         self.bytes = (self.bytes + slot.size_bytes()).saturating_sub(before);
-        changed
     }
 
     pub(super) fn size_bytes(&self) -> usize {

@@ -340,7 +340,8 @@ fn check_one_step(op: AggregateOp, samples: &[Value], expected: Option<&Value>, 
         .map(|(n, sample)| (labels(&format!(r#"m{{n="{n}"}}"#)), vec![Some(sample.clone())]))
         .collect();
     let alone: Vec<Vec<RecordBatch>> = rows.iter().map(|row| vec![batch(1, std::slice::from_ref(row))]).collect();
-    for partitions in [vec![vec![batch(1, &rows)]], alone] {
+    let in_two = (1..rows.len()).map(|at| [&rows[..at], &rows[at..]].map(|part| vec![batch(1, part)]).to_vec());
+    for partitions in [vec![vec![batch(1, &rows)]], alone].into_iter().chain(in_two) {
         let context = testing::context();
         let actual = rows_of(&plan_in(&context, op, &by(&[]), 1, partitions), 1);
         let expected: Vec<SeriesRow> =
@@ -414,6 +415,8 @@ fn incompatible_histograms_have_no_sum() {
         check_one_step(op, &[std::slice::from_ref(&float), &both[..]].concat(), None, &[MIXED], &[]);
         let between = [exponential.clone(), float.clone(), custom.clone()];
         check_one_step(op, &between, None, &[MIXED, INCOMPATIBLE], &[]);
+        let behind = [custom.clone(), exponential.clone(), float.clone(), exponential.clone()];
+        check_one_step(op, &behind, None, &[INCOMPATIBLE], &[]);
     }
 }
 

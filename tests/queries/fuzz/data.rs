@@ -1,4 +1,5 @@
-//! The samples that queries are asked of, drawn from a seed: some sixty series of every kind, written as three blocks.
+//! The samples that queries are asked of, drawn from a seed: some sixty series of every kind, and one metric of so many that
+//! they are cut into partitions, written as three blocks.
 //!
 //! Values are multiples of a power of two, so that sums of them are exact in every order and answers can be compared closely.
 
@@ -55,6 +56,11 @@ const START: i64 = 1_700_000_400_000;
 const BLOCK_MS: i64 = 1_200_000;
 /// How many there are.
 const BLOCKS: i64 = 3;
+/// For each of six targets, series of `many`; together enough for three partitions.
+const SHARDS: [&str; 33] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20",
+    "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32",
+];
 /// Few, so that windows cross the borders of chunks.
 const SAMPLES_PER_CHUNK: usize = 40;
 
@@ -81,7 +87,11 @@ impl Dataset {
         for (labels, course) in kinds() {
             let pairs = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             let (from, to) = lifetime(&mut random, &labels, end);
-            series.insert(pairs.collect(), samples(&mut random, course, from, to));
+            let interval = match labels[0].1 {
+                "many" => 60_000,
+                _ => *random.pick(&[10_000, 15_000, 15_000, 15_000, 30_000, 60_000]),
+            };
+            series.insert(pairs.collect(), samples(&mut random, course, interval, from, to));
         }
         let mut all_starts = BTreeMap::new();
         for (labels, samples) in &series {
@@ -142,6 +152,10 @@ fn kinds() -> Vec<(Pairs, Course)> {
             for code in ["200", "500"] {
                 add("requests_total", &[target[0], target[1], ("code", code)], Course::Counter);
             }
+            for shard in SHARDS {
+                let course = if shard.ends_with('5') { Course::Native(Shape::Exponential) } else { Course::Counter };
+                add("many", &[target[0], target[1], ("shard", shard)], course);
+            }
             add("temperature", &target, Course::Gauge);
             add("load", &target, Course::Gauge);
         }
@@ -186,8 +200,7 @@ fn lifetime(random: &mut Random, labels: &Pairs, end: i64) -> (i64, i64) {
 }
 
 /// Draws the samples of a series: a jittering interval, gaps, staleness markers, resets.
-fn samples(random: &mut Random, course: Course, from: i64, to: i64) -> Samples {
-    let interval = *random.pick(&[10_000, 15_000, 15_000, 15_000, 30_000, 60_000]);
+fn samples(random: &mut Random, course: Course, interval: i64, from: i64, to: i64) -> Samples {
     let jitter = if random.percent(50) { 0 } else { interval / 20 };
     let base = random.between(0, interval);
     let mut values = Values { course, counter: 0.0, shape: None, floats: random.percent(50) };

@@ -9,7 +9,8 @@ const GROUPINGS: [&str; 10] =
     ["job", "job, instance", "instance", "code", "job, code", "", "missing", "__name__", "le, job", "\"région\", job"];
 
 /// Vectors whose series have labels in common.
-const PAIRS: [(&str, &str); 8] = [
+const PAIRS: [(&str, &str); 9] = [
+    ("many", "many offset 1m"),
     ("temperature", "load"),
     ("requests_total", "errors_total"),
     ("requests_total", "temperature"),
@@ -140,7 +141,7 @@ impl Grammar<'_> {
             return format!("({left}) {op}{bool}{matching} ({right})");
         }
         if matching.contains("group_") && self.random.percent(50) {
-            let (many, one) = ("requests_total".to_owned(), self.one());
+            let (many, one) = (self.random.pick(&["requests_total", "many"]).to_string(), self.one());
             let (left, right) = if matching.contains("group_left") { (many, one) } else { (one, many) };
             return format!("({left}) {op}{bool}{matching} ({right})");
         }

@@ -3,7 +3,8 @@
 use super::{Grammar, Taste};
 
 /// Names of several metrics, whose series collide when the name goes.
-const SEVERAL: [&str; 6] = [
+const SEVERAL: [&str; 7] = [
+    ".+",
     "requests_total|errors_total",
     "temperature|load",
     "native|gauge_native",
@@ -27,7 +28,8 @@ const MATCHERS: [&str; 10] = [
 ];
 
 /// Matchers that few series pass.
-const RARE_MATCHERS: [&str; 8] = [
+const RARE_MATCHERS: [&str; 9] = [
+    "shard=~\"[0-3].*\"",
     "instance=\"h1\"",
     "code=\"500\"",
     "code!=\"500\"",
@@ -68,7 +70,7 @@ impl Grammar<'_> {
     pub(super) fn bare_selector(&mut self, taste: Taste) -> String {
         let floats = ["requests_total", "requests_total", "errors_total", "temperature", "load", "constant", "wild"];
         let natives = ["native", "native", "gauge_native", "custom", "custom", "mixed"];
-        let any = ["latency_bucket", "target_info", "build_info", "mixed", "nothing"];
+        let any = ["latency_bucket", "target_info", "build_info", "mixed", "nothing", "many", "many"];
         let taste = match taste {
             Taste::Any if self.random.percent(60) => Taste::Floats,
             Taste::Any if self.random.percent(50) => Taste::Natives,

@@ -49,7 +49,7 @@ impl Naive<'_> {
                 }
                 let of_group = |(labels, rows): (LabelSet, Vec<Row>)| {
                     let unnamed = rows.iter().any(|row| row.unnamed);
-                    Some(Row { labels, value: self.of_group(op, param, rows)?, unnamed })
+                    Some(Row { labels, value: self.of_group(op, param, &rows)?, unnamed })
                 };
                 groups.into_iter().filter_map(of_group).collect()
             })
@@ -96,8 +96,11 @@ impl Naive<'_> {
     }
 
     /// The value of a group.
-    fn of_group(&self, op: AggregateOp, param: f64, rows: Vec<Row>) -> Option<Value> {
+    fn of_group(&self, op: AggregateOp, param: f64, rows: &[Row]) -> Option<Value> {
         let rows_all = count(rows.len());
+        if matches!(op, AggregateOp::Sum | AggregateOp::Avg) {
+            return self.total_of_group(op, rows);
+        }
         let (mut floats, histograms) = split(rows);
         if matches!(op, AggregateOp::Stddev | AggregateOp::Stdvar) {
             floats.iter_mut().for_each(|value| *value = self.blurred(*value));
@@ -105,7 +108,6 @@ impl Naive<'_> {
         let value = match op {
             AggregateOp::Count => rows_all,
             AggregateOp::Group => 1.0,
-            AggregateOp::Sum | AggregateOp::Avg => return self.total_of_group(op, &floats, &histograms),
             _ => {
                 if !histograms.is_empty() {
                     self.note(notes::IGNORED);
@@ -125,19 +127,40 @@ impl Naive<'_> {
         Some(Value::Float(self.rounded(value)))
     }
 
-    fn total_of_group(&self, op: AggregateOp, floats: &[f64], histograms: &[Arc<FloatHistogram>]) -> Option<Value> {
+    /// The sum or the mean. Histograms are added until they do not fit, and none where a float came first; what comes after one
+    /// that does not fit is not looked at.
+    fn total_of_group(&self, op: AggregateOp, rows: &[Row]) -> Option<Value> {
         let average = op == AggregateOp::Avg;
-        if !floats.is_empty() && !histograms.is_empty() {
+        let mut adding: Vec<Arc<FloatHistogram>> = Vec::new();
+        let (mut any_float, mut any_histogram, mut fits) = (false, false, true);
+        for row in rows {
+            match &row.value {
+                Value::Float(_) => any_float = true,
+                Value::Histogram(histogram) => {
+                    any_histogram = true;
+                    if adding.is_empty() && any_float {
+                        continue;
+                    }
+                    adding.push(Arc::clone(histogram));
+                    fits = histogram.uses_custom_buckets() == adding[0].uses_custom_buckets();
+                }
+            }
+            if !fits {
+                self.note(notes::SCHEMAS);
+                adding.pop();
+                break;
+            }
+        }
+        let (floats, histograms) = split(rows);
+        if !any_histogram {
+            return Some(Value::Float(self.rounded(if average { mean(&floats) } else { sum(&floats) })));
+        }
+        let total = if adding.is_empty() { None } else { self.add_all(&adding) };
+        if any_float {
             self.note(notes::MIXED);
-            return None;
         }
-        if histograms.is_empty() {
-            return Some(Value::Float(self.rounded(if average { mean(floats) } else { sum(floats) })));
-        }
-        let Some(mut total) = self.add_all(histograms) else {
-            self.note(notes::SCHEMAS);
-            return None;
-        };
+        let mut total = total.filter(|_| fits && !any_float)?;
+        self.note_resets(&histograms);
         if average {
             total.div(count(histograms.len()));
         }
@@ -191,12 +214,12 @@ fn float(row: &Row) -> f64 {
     }
 }
 
-fn split(rows: Vec<Row>) -> (Vec<f64>, Vec<Arc<FloatHistogram>>) {
+fn split(rows: &[Row]) -> (Vec<f64>, Vec<Arc<FloatHistogram>>) {
     let (mut floats, mut histograms) = (Vec::new(), Vec::new());
     for row in rows {
-        match row.value {
-            Value::Float(value) => floats.push(value),
-            Value::Histogram(histogram) => histograms.push(histogram),
+        match &row.value {
+            Value::Float(value) => floats.push(*value),
+            Value::Histogram(histogram) => histograms.push(Arc::clone(histogram)),
         }
     }
     (floats, histograms)

@@ -148,6 +148,7 @@ impl Naive<'_> {
             let value = if average { mean(&floats) } else { sum(&floats) };
             return Some(Value::Float(self.rounded(value)));
         }
+        self.note_resets(&histograms);
         let Some(mut total) = self.add_all(&histograms) else {
             self.note(notes::SCHEMAS);
             return None;
@@ -158,12 +159,16 @@ impl Naive<'_> {
         Some(Value::Histogram(total.into()))
     }
 
-    /// The sum of histograms; none where some have custom buckets and others have not.
-    pub(super) fn add_all(&self, histograms: &[Arc<FloatHistogram>]) -> Option<FloatHistogram> {
+    /// Tells of histograms of which some say that a counter was reset and some that it was not.
+    pub(super) fn note_resets(&self, histograms: &[Arc<FloatHistogram>]) {
         let hinted = |hint: CounterResetHint| histograms.iter().any(|histogram| histogram.counter_reset_hint == hint);
         if hinted(CounterResetHint::CounterReset) && hinted(CounterResetHint::NotCounterReset) {
             self.note(notes::RESETS);
         }
+    }
+
+    /// The sum of histograms; none where some have custom buckets and others have not.
+    pub(super) fn add_all(&self, histograms: &[Arc<FloatHistogram>]) -> Option<FloatHistogram> {
         let mut total = (*histograms[0]).clone();
         let mut compensation = None;
         for histogram in &histograms[1..] {
