@@ -1,7 +1,8 @@
 //! Remote write 1.0: `prometheus.WriteRequest`, labels spelt out in every series.
 //!
 //! Each series is gone over twice, first for its labels, then for what it brings: so samples can be handed on before the series
-//! ends. The second time only lengths are read of the labels.
+//! ends. Labels as every sender writes them, first of all and each name and value shorter than 128 bytes, have only ASCII around
+//! them: they are checked to be UTF-8 all at once, and passed over the second time.
 
 use storage::head::{FloatSample, Metadata, MetricKind};
 
@@ -29,6 +30,7 @@ pub fn visit(body: &[u8], out: &mut Output<'_>) -> Result<(), Malformed> {
 
 fn series<'a>(message: &'a [u8], builder: &mut SeriesBuilder<'a>, out: &mut Output<'_>) -> Result<(), Malformed> {
     builder.start();
+    let message = plain_labels(message, builder);
     let mut fields = Fields::new(message);
     while let Some((number, value)) = fields.next()? {
         if number == 1 {
@@ -48,6 +50,43 @@ fn series<'a>(message: &'a [u8], builder: &mut SeriesBuilder<'a>, out: &mut Outp
     }
     builder.finish(false, out);
     Ok(())
+}
+
+/// Takes the labels that come first, as long as they are plain; what comes after them is the rest of the message.
+#[inline]
+fn plain_labels<'a>(message: &'a [u8], builder: &mut SeriesBuilder<'a>) -> &'a [u8] {
+    let mut end = 0;
+    while let Some((name, value)) = plain_label(&message[end..]) {
+        end += PLAIN_FRAME + name + value;
+    }
+    let (labels, rest) = message.split_at(end);
+    let Ok(text) = str::from_utf8(labels) else { return message };
+    let mut at = 0;
+    while let Some((name, value)) = plain_label(&labels[at..]) {
+        let name_end = at + 4 + name;
+        // A slice that does not begin and end with a character is no text.
+        let slices = (text.get(at + 4..name_end), text.get(name_end + 2..name_end + 2 + value));
+        if let (Some(name), Some(value)) = slices {
+            builder.text_label(name, value);
+        } else {
+            builder.refuse(Refusal::Labels("a name or value is not UTF-8"));
+        }
+        at = name_end + 2 + value;
+    }
+    rest
+}
+
+/// Bytes of a plain label besides name and value: three keys and three lengths.
+const PLAIN_FRAME: usize = 6;
+
+/// The lengths of name and value, where the first field of a series is a label with both and each is shorter than 128 bytes.
+#[inline]
+fn plain_label(message: &[u8]) -> Option<(usize, usize)> {
+    let [0x0a, len @ 0..0x80, 0x0a, name @ 0..0x80, rest @ ..] = message else { return None };
+    let name = usize::from(*name);
+    let [0x12, value @ 0..0x80, rest @ ..] = rest.get(name..)? else { return None };
+    let value = usize::from(*value);
+    (usize::from(*len) == name + value + 4 && rest.len() >= value).then_some((name, value))
 }
 
 #[inline]

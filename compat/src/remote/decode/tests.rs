@@ -56,6 +56,12 @@ fn labels_of_version_1() {
     let not_utf8 =
         v1_series(&[("__name__", "up")], 1, 2.0).message(1, Message::default().bytes(1, b"job").bytes(2, &[0xff]));
     check_v1(not_utf8, "invalid labels: a name or value is not UTF-8 for series {__name__=\"up\"}");
+    let split_character =
+        v1_series(&[("__name__", "up")], 1, 2.0).message(1, Message::default().bytes(1, b"job\xc3").bytes(2, b"a"));
+    check_v1(split_character, "invalid labels: a name or value is not UTF-8 for series {__name__=\"up\"}");
+    let (short, long) = ("é".repeat(63), "é".repeat(64));
+    let labels = [("__name__", "up"), ("a", short.as_str()), ("b", long.as_str()), ("c", "d")];
+    check_v1(v1_series(&labels, 1, 2.0), &format!(r#"{{__name__="up", a="{short}", b="{long}", c="d"}}"#));
     let many = (0..5_000).map(|i| (format!("l{i:05}"), "v".to_owned())).collect::<Vec<_>>();
     let many: Vec<_> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let (_, tally, _) = decode(&v1_request([v1_series(&many, 1, 1.0)]), WriteVersion::V1);
