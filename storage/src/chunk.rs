@@ -26,7 +26,7 @@ pub use float_histogram::FloatHistogramEncoder;
 pub use histogram::{HistogramEncoder, decode_integer};
 pub use histogram_header::counter_reset_header;
 pub use series::{EncodedChunk, SAMPLES_PER_CHUNK, encode_series};
-pub use xor::{SharedTimes, XorEncoder};
+pub use xor::{SharedTimes, XorEncoder, XorState};
 pub use xor2::Xor2Encoder;
 
 use crate::model::{SampleBuffer, TimeInterval};

@@ -1,5 +1,126 @@
-//! The head: the newest samples, in memory until they are cut into blocks.
+//! The head: the newest samples of all tenants, in memory until they are cut into blocks.
+//!
+//! ```text
+//!              ┌ shard: series ─ open chunk, closed chunks in a log, late samples
+//! Appender ──> │        label pairs, each once, with postings         ──> HeadPart (a Store's part)
+//!              └ … one lock a shard                                   ──> cut_block ──> truncate
+//! ```
+//!
+//! Series of all tenants share the shards, so that a tenant who writes nothing costs nothing. Locks are held for work in
+//! memory only: never over an await or a disk, and no two shards at once.
 
+mod appender;
+mod chunk_log;
+mod exemplars;
+mod journal;
+mod metadata;
+mod open_chunk;
+mod out_of_order;
+mod outcome;
+mod pairs;
+mod part;
+mod postings;
+mod readers;
+mod request;
+mod round;
+mod sample;
+mod select;
+mod series;
+mod settings;
+mod shard;
+mod tenants;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Mutex, RwLock};
+
+pub use appender::{Appender, Commit};
+pub use exemplars::{OwnedExemplar, SeriesExemplars};
+pub use journal::Unwritable;
+pub use metadata::{MetadataByFamily, MetadataEntry};
+pub use outcome::{Outcome, REJECTIONS_TOLD, RejectedSample, Rejection};
+pub use settings::{HeadSettings, TENANT_LABEL};
 pub use write::{Exemplar, FloatSample, HistogramSample, HistogramValue, Metadata, MetricKind, SeriesWrite};
+
+use crate::clock::Clock;
+use exemplars::ExemplarRing;
+use journal::Journal;
+use metadata::{FamilyIndex, MetadataTable};
+use readers::Readers;
+use request::{KeyHasher, Request};
+use shard::Shard;
+use tenants::Tenants;
+
+/// Requests whose memory is kept for later ones.
+const SPARE_REQUESTS: usize = 8;
+
+/// The head of a process.
+#[derive(Debug)]
+pub struct Head {
+    settings: HeadSettings,
+    clock: Arc<dyn Clock>,
+    hasher: KeyHasher,
+    shards: Arc<[RwLock<Shard>]>,
+    /// Answers under way.
+    readers: Arc<Readers>,
+    tenants: Tenants,
+    /// Given to the next new series.
+    next_reference: AtomicU64,
+    metadata: MetadataTable,
+    /// Metadata that came for a family, without series.
+    families: Mutex<FamilyIndex>,
+    exemplars: Mutex<ExemplarRing>,
+    journal: Journal,
+    spare: Mutex<Vec<Request>>,
+}
+
+impl Head {
+    /// An empty head.
+    #[must_use]
+    pub fn new(settings: HeadSettings, clock: Arc<dyn Clock>) -> Self {
+        let settings = HeadSettings {
+            shards: settings.shards.clamp(1, 1 << 12),
+            block_duration_ms: settings.block_duration_ms.max(1),
+            ..settings
+        };
+        Self {
+            hasher: KeyHasher::default(),
+            shards: (0..settings.shards).map(|_| RwLock::default()).collect(),
+            tenants: Tenants::default(),
+            next_reference: AtomicU64::new(1),
+            metadata: MetadataTable::default(),
+            families: Mutex::default(),
+            readers: Arc::default(),
+            exemplars: Mutex::new(ExemplarRing::new(settings.max_exemplars)),
+            journal: Journal::default(),
+            spare: Mutex::default(),
+            settings,
+            clock,
+        }
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &HeadSettings {
+        &self.settings
+    }
+
+    /// Begins a request of `tenant`, whose name was checked.
+    #[must_use]
+    pub fn appender(&self, tenant: &str) -> Appender<'_> {
+        let request = self.spare.lock().pop().unwrap_or_default();
+        Appender::new(self, self.tenants.get(tenant, &self.settings), request)
+    }
+
+    fn give_back(&self, request: Request) {
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_REQUESTS {
+            spare.push(request);
+        }
+    }
+}

@@ -196,6 +196,16 @@ impl BitWriter {
         Self { bytes, free: 0 }
     }
 
+    /// A writer that goes on after `bytes`, of whose last `free` bits are unused.
+    pub fn resume(bytes: Vec<u8>, free: u32) -> Self {
+        Self { bytes, free }
+    }
+
+    /// What [`resume`](Self::resume) goes on from.
+    pub fn into_parts(self) -> (Vec<u8>, u32) {
+        (self.bytes, self.free)
+    }
+
     /// The bytes so far; the last is padded with zero bits.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -163,13 +163,26 @@ impl<S: SampleWriter> Encoder<S> {
     /// The chunk's payload.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
-        let [high, low] = self.samples.to_be_bytes();
-        let hint = bits_of_hint(self.header);
-        let header = match &self.starts {
-            Some(starts) => [high | hint, low, starts.header()],
-            None => [high, low, hint],
-        };
+        let header = self.header_bytes();
         self.writer.patch(0, &header);
         self.writer.into_bytes()
+    }
+
+    /// The payload so far, while the chunk stays open.
+    #[must_use]
+    pub fn payload(&self) -> Vec<u8> {
+        let mut payload = self.writer.bytes().to_vec();
+        payload[..HEADER_BYTES].copy_from_slice(&self.header_bytes());
+        payload
+    }
+
+    /// What stands before the bits.
+    fn header_bytes(&self) -> [u8; HEADER_BYTES] {
+        let [high, low] = self.samples.to_be_bytes();
+        let hint = bits_of_hint(self.header);
+        match &self.starts {
+            Some(starts) => [high | hint, low, starts.header()],
+            None => [high, low, hint],
+        }
     }
 }

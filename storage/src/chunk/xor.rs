@@ -16,10 +16,12 @@ use crate::model::Timestamp;
 
 mod decode;
 mod shared;
+mod state;
 mod steady;
 
 pub(super) use decode::{decode, decode_sharing};
 pub use shared::SharedTimes;
+pub use state::XorState;
 
 /// The sample count before the bits.
 const HEADER_BYTES: usize = 2;

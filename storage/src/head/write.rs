@@ -74,7 +74,7 @@ pub struct Metadata<'a> {
 }
 
 /// The type of a metric. The numbers are those of remote write and of the WAL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(u8)]
 pub enum MetricKind {
     /// Nothing is known.

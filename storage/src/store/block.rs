@@ -310,12 +310,12 @@ pub(super) async fn or_gone(files: &BlockFiles, error: Error) -> Error {
 }
 
 /// The first `limit` of `values`.
-pub(super) fn label_set(values: BTreeSet<String>, limit: Option<usize>) -> LabelSet {
+pub(crate) fn label_set(values: BTreeSet<String>, limit: Option<usize>) -> LabelSet {
     LabelSet { values: values.into_iter().take(limit.unwrap_or(usize::MAX)).collect(), warnings: Vec::new() }
 }
 
 /// [`Error::DeadlineExceeded`] once the deadline has passed.
-pub(super) fn check_deadline(deadline: Option<Instant>) -> Result<()> {
+pub(crate) fn check_deadline(deadline: Option<Instant>) -> Result<()> {
     match deadline {
         Some(deadline) if Instant::now() >= deadline => Err(Error::DeadlineExceeded("selecting series")),
         _ => Ok(()),

@@ -286,7 +286,7 @@ fn read_length(span: &ChunkSpan) -> u64 {
 }
 
 /// The columns of one batch.
-struct BatchBuilder {
+pub struct BatchBuilder {
     first_buffers: BTreeMap<u32, u32>,
     labels: StringViewBuilder,
     offsets: Vec<i32>,
@@ -299,6 +299,12 @@ struct BatchBuilder {
 }
 
 impl BatchBuilder {
+    /// For chunks that are all copied.
+    #[must_use]
+    pub fn copying() -> Self {
+        Self::new(&BTreeMap::new())
+    }
+
     fn new(segments: &BTreeMap<u32, SegmentReads>) -> Self {
         let mut data = BinaryViewBuilder::new();
         let mut first_buffers = BTreeMap::new();
@@ -334,8 +340,13 @@ impl BatchBuilder {
     }
 
     fn push_encoded(&mut self, chunk: &EncodedChunk, replica: u32) {
-        self.push_fields(TimeInterval::new(chunk.mint, chunk.maxt), chunk.encoding as u8, replica);
-        self.data.append_value(&chunk.data);
+        self.push_copied(TimeInterval::new(chunk.mint, chunk.maxt), chunk.encoding as u8, replica, &chunk.data);
+    }
+
+    /// Appends a chunk to the series that [`push_series`](Self::push_series) ends next.
+    pub fn push_copied(&mut self, interval: TimeInterval, encoding: u8, replica: u32, data: &[u8]) {
+        self.push_fields(interval, encoding, replica);
+        self.data.append_value(data);
     }
 
     fn push_fields(&mut self, interval: TimeInterval, encoding: u8, replica: u32) {
@@ -347,7 +358,7 @@ impl BatchBuilder {
     }
 
     /// Ends a series; one that had chunks, which were all deleted, is left out.
-    fn push_series(&mut self, key: &str, had_chunks: bool) {
+    pub fn push_series(&mut self, key: &str, had_chunks: bool) {
         let end = i32::try_from(self.chunks).unwrap_or(i32::MAX);
         if had_chunks && self.offsets.last() == Some(&end) {
             return;
@@ -356,7 +367,11 @@ impl BatchBuilder {
         self.offsets.push(end);
     }
 
-    fn finish(mut self) -> Result<RecordBatch> {
+    /// The batch.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`], which would be our bug.
+    pub fn finish(mut self) -> Result<RecordBatch> {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.mint.finish()),
             Arc::new(self.maxt.finish()),

@@ -1,0 +1,413 @@
+//! One series: its newest samples, in an open chunk, and where its closed ones are.
+//!
+//! ```text
+//! append in order ──> open chunk ──120 samples, or the end of a block's time──> closed chunk in the shard's log
+//! append late     ──> out of order, apart
+//! ```
+//!
+//! What nearly every series is, plain floats, is packed in place, in a buffer that grows by a few bytes. Everything that few
+//! series have is behind one pointer.
+
+use std::ops::Range;
+
+use super::chunk_log::{ChunkAt, ChunkLog};
+use super::open_chunk::OpenChunk;
+use super::out_of_order::OutOfOrder;
+use super::sample::{SampleRef, Value, ValueRef};
+use crate::chunk::{ChunkError, EncodedChunk, Encoding, SAMPLES_PER_CHUNK, XorState};
+use crate::model::{TimeInterval, Timestamp, is_stale_nan};
+
+/// Bytes by which the buffer of an open chunk grows.
+const GROWTH_BYTES: usize = 40;
+
+/// A chunk that is full.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClosedChunk {
+    pub mint: Timestamp,
+    pub maxt: Timestamp,
+    pub at: ChunkAt,
+    pub encoding: Encoding,
+}
+
+impl ClosedChunk {
+    /// Puts a packed chunk into the log.
+    pub fn store(chunk: &EncodedChunk, log: &mut ChunkLog) -> Self {
+        let at = log.push(chunk.data.len(), |out| out.extend_from_slice(&chunk.data));
+        Self { mint: chunk.mint, maxt: chunk.maxt, at, encoding: chunk.encoding }
+    }
+
+    pub fn interval(&self) -> TimeInterval {
+        TimeInterval::new(self.mint, self.maxt)
+    }
+}
+
+/// A series.
+#[derive(Debug)]
+pub(super) struct Series {
+    /// Its number in the log of writes, unique in the process.
+    pub reference: u64,
+    /// The hash of its tenant and labels.
+    pub key: [u64; 2],
+    /// Where its labels are in the shard.
+    pub labels: u32,
+    pub tenant: u32,
+    /// What its metric is, by number; 0 where nothing was said.
+    pub metadata: u32,
+    /// The newest sample in order; the least of all times where there is none.
+    newest_t: Timestamp,
+    /// The oldest sample of the open chunk.
+    open_mint: Timestamp,
+    /// The first time that the open chunk does not take.
+    open_end: Timestamp,
+    floats: XorState,
+    bytes: Vec<u8>,
+    closed: Vec<ClosedChunk>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few series have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// The open chunk where it is not one of plain floats.
+    open: Option<OpenChunk>,
+    /// The newest value while there is such a chunk.
+    newest: Option<Value>,
+    late: OutOfOrder,
+}
+
+/// The newest sample of a series, of those in order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Newest<'a> {
+    pub t: Timestamp,
+    /// None where there is no sample.
+    pub value: Option<ValueRef<'a>>,
+}
+
+impl Newest<'_> {
+    /// That of a series without samples.
+    pub const NONE: Self = Newest { t: Timestamp::MIN, value: None };
+}
+
+/// Chunks copied out of a head.
+#[derive(Debug, Default)]
+pub(super) struct ChunkCopies {
+    pub chunks: Vec<CopiedChunk>,
+    pub bytes: Vec<u8>,
+}
+
+/// One of [`ChunkCopies`].
+#[derive(Debug, Clone)]
+pub(super) struct CopiedChunk {
+    pub interval: TimeInterval,
+    pub encoding: Encoding,
+    /// Which of the selected series it is of, or which replica.
+    pub replica: u32,
+    /// Where in the bytes it lies.
+    pub bytes: Range<usize>,
+    /// Its place in the log of chunks, and up to when it is in a block, where it is one of samples out of order.
+    pub late: Option<(ChunkAt, Timestamp)>,
+}
+
+impl ChunkCopies {
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.bytes.clear();
+    }
+
+    /// The payload.
+    pub fn data(&self, chunk: &CopiedChunk) -> &[u8] {
+        self.bytes.get(chunk.bytes.clone()).unwrap_or_default()
+    }
+}
+
+impl Series {
+    pub fn new(reference: u64, key: [u64; 2], tenant: u32, labels: u32) -> Self {
+        Self {
+            reference,
+            key,
+            labels,
+            tenant,
+            metadata: 0,
+            newest_t: Timestamp::MIN,
+            open_mint: Timestamp::MIN,
+            open_end: Timestamp::MIN,
+            floats: XorState::default(),
+            bytes: Vec::new(),
+            closed: Vec::new(),
+            rare: None,
+        }
+    }
+
+    /// The newest sample in order.
+    pub fn newest(&self) -> Newest<'_> {
+        let t = self.newest_t;
+        if !self.floats.is_empty() {
+            return Newest { t, value: Some(ValueRef::Float(self.floats.last_value())) };
+        }
+        match self.rare.as_deref() {
+            Some(Rare { open: Some(_), newest: Some(value), .. }) => Newest { t, value: Some(value.borrow()) },
+            _ => Newest { t, value: None },
+        }
+    }
+
+    /// The newest time in order; the least of all where there is none.
+    pub fn newest_time(&self) -> Timestamp {
+        self.newest_t
+    }
+
+    /// Appends a float that is younger than the newest sample.
+    pub fn append_float(&mut self, log: &mut ChunkLog, sample: (Timestamp, f64), block_ms: i64) -> Result<(), ChunkError> {
+        let (t, value) = sample;
+        if self.floats.is_empty() || self.floats.len() >= SAMPLES_PER_CHUNK || t >= self.open_end {
+            return self.append(log, SampleRef { t, start: 0, value: ValueRef::Float(value) }, block_ms);
+        }
+        self.push_float(t, value);
+        Ok(())
+    }
+
+    /// Appends a sample that is younger than the newest one.
+    pub fn append(&mut self, log: &mut ChunkLog, sample: SampleRef<'_>, block_ms: i64) -> Result<(), ChunkError> {
+        let marker;
+        let mut sample = sample;
+        if let ValueRef::Float(value) = sample.value
+            && is_stale_nan(value)
+            && let Some(last @ (ValueRef::Integer(_) | ValueRef::FloatHistogram(_))) = self.newest().value
+        {
+            marker = last.stale_marker(value);
+            sample.value = marker.borrow();
+        }
+        let ends = self.open_len() >= SAMPLES_PER_CHUNK || sample.t >= self.open_end;
+        match sample.value {
+            ValueRef::Float(value) if sample.start == 0 && !self.has_started_floats(ends) => {
+                if ends || self.floats.is_empty() {
+                    self.close(log);
+                    self.begin(sample.t, block_ms);
+                }
+                self.push_float(sample.t, value);
+            }
+            _ => self.append_rare(log, sample, ends, block_ms)?,
+        }
+        Ok(())
+    }
+
+    /// Whether a float without start timestamp is to join an open chunk that has them.
+    fn has_started_floats(&self, ends: bool) -> bool {
+        let open = self.rare.as_deref().and_then(|rare| rare.open.as_ref());
+        !ends && matches!(open, Some(OpenChunk::StartedFloats(_)))
+    }
+
+    fn push_float(&mut self, t: Timestamp, value: f64) {
+        if self.bytes.capacity() - self.bytes.len() < XorState::PUSH_BYTES_MAX {
+            self.bytes.reserve_exact(GROWTH_BYTES);
+        }
+        self.floats.push(&mut self.bytes, t, value);
+        self.newest_t = t;
+    }
+
+    fn append_rare(
+        &mut self,
+        log: &mut ChunkLog,
+        sample: SampleRef<'_>,
+        ends: bool,
+        block_ms: i64,
+    ) -> Result<(), ChunkError> {
+        let rare = self.rare.get_or_insert_default();
+        let fits = match &mut rare.open {
+            Some(open) if !ends => open.push(sample)?,
+            _ => false,
+        };
+        if !fits {
+            let next = OpenChunk::begin(sample, rare.open.as_ref())?;
+            self.close(log);
+            self.begin(sample.t, block_ms);
+            self.rare.get_or_insert_default().open = Some(next);
+        }
+        self.newest_t = sample.t;
+        if let Some(rare) = &mut self.rare {
+            rare.newest = Some(sample.value.to_value());
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, t: Timestamp, block_ms: i64) {
+        self.open_mint = t;
+        self.open_end = t.saturating_sub(t.rem_euclid(block_ms.max(1))).saturating_add(block_ms);
+    }
+
+    fn open_len(&self) -> usize {
+        let rare = self.rare.as_deref().and_then(|rare| rare.open.as_ref());
+        rare.map_or(self.floats.len(), OpenChunk::len)
+    }
+
+    /// Moves the open chunk to the closed ones.
+    fn close(&mut self, log: &mut ChunkLog) {
+        let (mint, maxt) = (self.open_mint, self.newest_t);
+        let closed = if !self.floats.is_empty() {
+            let at = log.push(self.bytes.len(), |out| self.floats.write_payload(&self.bytes, out));
+            self.floats = XorState::default();
+            self.bytes = Vec::new();
+            ClosedChunk { mint, maxt, at, encoding: Encoding::Xor }
+        } else {
+            let Some(open) = self.rare.as_deref_mut().and_then(|rare| rare.open.take()) else { return };
+            let payload = open.payload();
+            let at = log.push(payload.len(), |out| out.extend_from_slice(&payload));
+            ClosedChunk { mint, maxt, at, encoding: open.encoding() }
+        };
+        self.push_closed(closed);
+    }
+
+    fn push_closed(&mut self, closed: ClosedChunk) {
+        if self.closed.len() == self.closed.capacity() {
+            self.closed.reserve_exact((self.closed.len() / 2).max(1));
+        }
+        self.closed.push(closed);
+    }
+
+    /// Takes in a sample that is older than the newest one, or older than what may be appended in order.
+    pub fn insert_late(&mut self, log: &mut ChunkLog, sample: SampleRef<'_>) -> Result<(), ChunkError> {
+        self.rare.get_or_insert_default().late.insert(sample, log)
+    }
+
+    /// Takes in a whole chunk of samples in order, younger than those here, or of samples out of order.
+    pub fn adopt(&mut self, log: &mut ChunkLog, chunk: &EncodedChunk, is_late: bool) {
+        if !is_late && chunk.mint > self.newest_t {
+            self.close(log);
+            let closed = ClosedChunk::store(chunk, log);
+            self.push_closed(closed);
+            self.newest_t = chunk.maxt;
+            self.open_end = Timestamp::MIN;
+        } else {
+            let chunk = ClosedChunk::store(chunk, log);
+            let late = super::out_of_order::LateChunk { chunk, cut_to: Timestamp::MIN };
+            self.rare.get_or_insert_default().late.chunks.push(late);
+        }
+    }
+
+    /// The samples out of order.
+    pub fn late(&self) -> Option<&OutOfOrder> {
+        self.rare.as_deref().map(|rare| &rare.late)
+    }
+
+    /// The samples out of order, to be changed.
+    pub fn late_mut(&mut self) -> Option<&mut OutOfOrder> {
+        self.rare.as_deref_mut().map(|rare| &mut rare.late)
+    }
+
+    /// The open chunk's first and last time.
+    fn open_interval(&self) -> Option<TimeInterval> {
+        (self.open_len() > 0).then(|| TimeInterval::new(self.open_mint, self.newest_t))
+    }
+
+    /// The times of everything: closed chunks, the open one, those out of order and their buffer.
+    fn intervals(&self) -> impl Iterator<Item = TimeInterval> {
+        let late = self.late();
+        let buffered = late.and_then(OutOfOrder::buffered).map(|(mint, maxt)| TimeInterval::new(mint, maxt));
+        let late = late.map_or(&[][..], |late| &late.chunks).iter().map(|late| late.chunk.interval());
+        self.closed.iter().map(ClosedChunk::interval).chain(self.open_interval()).chain(late).chain(buffered)
+    }
+
+    /// Whether a chunk overlaps `interval`.
+    pub fn overlaps(&self, interval: TimeInterval) -> bool {
+        self.intervals().any(|chunk| chunk.overlaps(interval))
+    }
+
+    /// From the oldest to the newest sample; none where there are no samples.
+    pub fn interval(&self) -> Option<TimeInterval> {
+        self.intervals().reduce(|a, b| TimeInterval::new(a.mint.min(b.mint), a.maxt.max(b.maxt)))
+    }
+
+    /// About how many bytes [`copy_chunks`](Self::copy_chunks) appends, not less than it does.
+    pub fn copy_size(&self, interval: TimeInterval) -> usize {
+        /// More than a sample out of order takes up, where it is a float.
+        const LATE_SAMPLE_BYTES: usize = 24;
+        let wanted = |chunk: &&ClosedChunk| chunk.interval().overlaps(interval);
+        let mut size: usize = self.closed.iter().filter(wanted).map(|chunk| chunk.at.len()).sum();
+        size += self.bytes.len();
+        if let Some(rare) = &self.rare {
+            let late = rare.late.chunks.iter().map(|late| &late.chunk).filter(wanted).map(|chunk| chunk.at.len());
+            size += late.sum::<usize>() + rare.late.buffer().len() * LATE_SAMPLE_BYTES;
+            size += rare.open.as_ref().map_or(0, |open| open.payload().len());
+        }
+        size
+    }
+
+    /// Appends the chunks that overlap `interval` to `out`, in no particular order.
+    pub fn copy_chunks(
+        &self,
+        log: &ChunkLog,
+        interval: TimeInterval,
+        replica: u32,
+        out: &mut ChunkCopies,
+    ) -> Result<(), ChunkError> {
+        let ChunkCopies { chunks, bytes } = out;
+        let mut add = |interval, encoding, late, write: &dyn Fn(&mut Vec<u8>)| {
+            let start = bytes.len();
+            write(bytes);
+            chunks.push(CopiedChunk { interval, encoding, replica, bytes: start..bytes.len(), late });
+        };
+        for chunk in self.closed.iter().filter(|chunk| chunk.interval().overlaps(interval)) {
+            add(chunk.interval(), chunk.encoding, None, &|out| out.extend_from_slice(log.get(chunk.at)));
+        }
+        if let Some(open) = self.open_interval().filter(|open| open.overlaps(interval)) {
+            match self.rare.as_deref().and_then(|rare| rare.open.as_ref()) {
+                Some(chunk) => add(open, chunk.encoding(), None, &|out| out.extend(chunk.payload())),
+                None => add(open, Encoding::Xor, None, &|out| self.floats.write_payload(&self.bytes, out)),
+            }
+        }
+        let Some(late) = self.late().filter(|late| !late.is_empty()) else { return Ok(()) };
+        for late in late.chunks.iter().filter(|late| late.chunk.interval().overlaps(interval)) {
+            let chunk = &late.chunk;
+            add(chunk.interval(), chunk.encoding, Some((chunk.at, late.cut_to)), &|out| {
+                out.extend_from_slice(log.get(chunk.at));
+            });
+        }
+        for chunk in late.open_chunks()? {
+            let times = TimeInterval::new(chunk.mint, chunk.maxt);
+            if times.overlaps(interval) {
+                add(times, chunk.encoding, None, &|out| out.extend_from_slice(&chunk.data));
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops chunks that lie wholly before `before`; of samples out of order, those that are in a block.
+    pub fn truncate(&mut self, log: &mut ChunkLog, before: Timestamp) {
+        let dropped = self.closed.iter().take_while(|chunk| chunk.maxt < before).count();
+        if dropped > 0 {
+            self.closed.drain(..dropped).for_each(|chunk| log.drop_chunk(chunk.at));
+            self.closed.shrink_to_fit();
+        }
+        if self.open_interval().is_some_and(|open| open.maxt < before) {
+            self.floats = XorState::default();
+            self.bytes = Vec::new();
+            if let Some(rare) = &mut self.rare {
+                (rare.open, rare.newest) = (None, None);
+            }
+            self.open_end = Timestamp::MIN;
+            self.newest_t = self.closed.last().map_or(Timestamp::MIN, |chunk| chunk.maxt);
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.late.truncate(before, log);
+            if rare.open.is_none() && rare.late.is_empty() {
+                self.rare = None;
+            }
+        }
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_empty(&self) -> bool {
+        self.closed.is_empty() && self.open_len() == 0 && self.late().is_none_or(OutOfOrder::is_empty)
+    }
+
+    /// How many chunks there are.
+    pub fn chunk_count(&self) -> usize {
+        let late = self.late().map_or(0, |late| late.chunks.len() + usize::from(late.buffered().is_some()));
+        self.closed.len() + usize::from(self.open_len() > 0) + late
+    }
+
+    /// Bytes on the heap, but for those of closed chunks.
+    pub fn heap_bytes(&self) -> usize {
+        let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.late.heap_bytes());
+        self.bytes.capacity() + self.closed.capacity() * size_of::<ClosedChunk>() + rare
+    }
+}

@@ -1,0 +1,129 @@
+//! The tenants of a head. A tenant costs a few hundred bytes; everything else is shared.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::settings::HeadSettings;
+use crate::model::{ExternalLabels, TimeInterval, Timestamp};
+
+/// A tenant.
+#[derive(Debug)]
+pub(super) struct Tenant {
+    pub name: Arc<str>,
+    pub number: u32,
+    pub external: ExternalLabels,
+    /// The newest sample; the least of all times where there was none.
+    newest: AtomicI64,
+    /// The oldest sample; the greatest of all times where there is none.
+    oldest: AtomicI64,
+    /// Samples in order are not taken before this: blocks have what was there.
+    min_valid: AtomicI64,
+    /// When samples came last, by the clock.
+    written: AtomicI64,
+    pub series: AtomicU64,
+}
+
+impl Tenant {
+    pub fn newest(&self) -> Timestamp {
+        self.newest.load(Ordering::SeqCst)
+    }
+
+    pub fn min_valid(&self) -> Timestamp {
+        self.min_valid.load(Ordering::SeqCst)
+    }
+
+    /// From now on nothing before `t` is taken in order.
+    pub fn raise_min_valid(&self, t: Timestamp) {
+        self.min_valid.fetch_max(t, Ordering::SeqCst);
+    }
+
+    /// Notes that samples of this time were taken.
+    pub fn saw(&self, times: TimeInterval) {
+        self.newest.fetch_max(times.maxt, Ordering::SeqCst);
+        self.oldest.fetch_min(times.mint, Ordering::SeqCst);
+    }
+
+    /// Says from what time on samples are left after some were dropped.
+    pub fn set_oldest(&self, t: Timestamp) {
+        self.oldest.store(t, Ordering::SeqCst);
+    }
+
+    pub fn wrote(&self, now: Timestamp) {
+        self.written.fetch_max(now, Ordering::SeqCst);
+    }
+
+    pub fn last_write(&self) -> Timestamp {
+        self.written.load(Ordering::SeqCst)
+    }
+
+    /// From the oldest to the newest sample; empty where there is none.
+    pub fn interval(&self) -> TimeInterval {
+        if self.series.load(Ordering::SeqCst) == 0 {
+            return TimeInterval::new(Timestamp::MAX, Timestamp::MIN);
+        }
+        TimeInterval::new(self.oldest.load(Ordering::SeqCst), self.newest())
+    }
+}
+
+/// All tenants that ever wrote.
+#[derive(Debug, Default)]
+pub(super) struct Tenants {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_name: HashMap<Arc<str>, Arc<Tenant>>,
+    by_number: Vec<Arc<Tenant>>,
+}
+
+impl Tenants {
+    /// The tenant of this name, if it ever wrote.
+    pub fn find(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.inner.read().by_name.get(name).cloned()
+    }
+
+    /// The tenant of this name.
+    pub fn get(&self, name: &str, settings: &HeadSettings) -> Arc<Tenant> {
+        if let Some(tenant) = self.find(name) {
+            return tenant;
+        }
+        let mut inner = self.inner.write();
+        if let Some(tenant) = inner.by_name.get(name) {
+            return Arc::clone(tenant);
+        }
+        let own = [(settings.tenant_label.as_str(), name)].into_iter().filter(|(label, _)| !label.is_empty());
+        let external = ExternalLabels::from_pairs(settings.external_labels.iter().chain(own));
+        let tenant = Arc::new(Tenant {
+            name: name.into(),
+            number: inner.by_number.len() as u32,
+            external,
+            newest: AtomicI64::new(Timestamp::MIN),
+            oldest: AtomicI64::new(Timestamp::MAX),
+            min_valid: AtomicI64::new(Timestamp::MIN),
+            written: AtomicI64::new(Timestamp::MIN),
+            series: AtomicU64::new(0),
+        });
+        inner.by_name.insert(Arc::clone(&tenant.name), Arc::clone(&tenant));
+        inner.by_number.push(Arc::clone(&tenant));
+        tenant
+    }
+
+    /// All of them, by number.
+    pub fn all(&self) -> Vec<Arc<Tenant>> {
+        self.inner.read().by_number.clone()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.inner.read().by_number.len()
+    }
+
+    /// The tenant with this number.
+    pub fn by_number(&self, number: u32) -> Option<Arc<Tenant>> {
+        self.inner.read().by_number.get(number as usize).cloned()
+    }
+}
