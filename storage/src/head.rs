@@ -11,7 +11,9 @@
 
 mod appender;
 mod chunk_log;
+mod cut;
 mod exemplars;
+mod head_chunks;
 mod journal;
 mod metadata;
 mod open_chunk;
@@ -20,7 +22,10 @@ mod outcome;
 mod pairs;
 mod part;
 mod postings;
+mod query;
 mod readers;
+mod refs;
+mod replay;
 mod request;
 mod round;
 mod sample;
@@ -29,6 +34,7 @@ mod series;
 mod settings;
 mod shard;
 mod tenants;
+mod truncate;
 mod write;
 
 #[cfg(test)]
@@ -41,10 +47,12 @@ use parking_lot::{Mutex, RwLock};
 
 pub use appender::{Appender, Commit};
 pub use exemplars::{OwnedExemplar, SeriesExemplars};
-pub use journal::Unwritable;
 pub use metadata::{MetadataByFamily, MetadataEntry};
 pub use outcome::{Outcome, REJECTIONS_TOLD, RejectedSample, Rejection};
+pub use query::{Cardinality, HeadStats, TenantStats};
+pub use replay::{HeadReplay, ReplaySources};
 pub use settings::{HeadSettings, TENANT_LABEL};
+pub use truncate::Truncated;
 pub use write::{Exemplar, FloatSample, HistogramSample, HistogramValue, Metadata, MetricKind, SeriesWrite};
 
 use crate::clock::Clock;
@@ -55,6 +63,8 @@ use readers::Readers;
 use request::{KeyHasher, Request};
 use shard::Shard;
 use tenants::Tenants;
+
+use crate::wal::{Wal, WalError};
 
 /// Requests whose memory is kept for later ones.
 const SPARE_REQUESTS: usize = 8;
@@ -115,6 +125,22 @@ impl Head {
     pub fn appender(&self, tenant: &str) -> Appender<'_> {
         let request = self.spare.lock().pop().unwrap_or_default();
         Appender::new(self, self.tenants.get(tenant, &self.settings), request)
+    }
+
+    /// Logs every write from now on, and nothing before: to be called once, after the replay. False where there is a log already.
+    pub fn attach(&self, wal: Arc<Wal>) -> bool {
+        self.journal.attach(wal)
+    }
+
+    /// Resolves when what was committed may be acknowledged.
+    ///
+    /// # Errors
+    /// As [`Wal::durable`].
+    pub async fn durable(&self, commit: &Commit) -> Result<(), WalError> {
+        match (self.journal.wal(), commit.lsn) {
+            (Some(wal), Some(lsn)) => wal.durable(lsn).await,
+            _ => Ok(()),
+        }
     }
 
     fn give_back(&self, request: Request) {

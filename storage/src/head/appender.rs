@@ -14,13 +14,13 @@
 use std::sync::Arc;
 
 use super::Head;
-use super::journal::{Lsn, Unwritable};
 use super::outcome::Outcome;
 use super::request::Request;
 use super::round::{Limits, Rounds};
 use super::tenants::Tenant;
 use super::write::{Metadata, SeriesWrite};
 use crate::model::{TimeInterval, Timestamp};
+use crate::wal::{Lsn, WalError};
 
 /// What was committed and up to where the log must be on disk before it may be acknowledged.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,21 +38,40 @@ pub struct Appender<'h> {
     head: &'h Head,
     tenant: Arc<Tenant>,
     request: Request,
+    rounds: Rounds<'h>,
     /// The number of the metadata seen last: neighbours often have the same.
     metadata: Option<(super::MetadataEntry, u32)>,
-    too_large: bool,
+    /// Why the log refused; nothing is taken after that.
+    failed: Option<WalError>,
 }
 
 impl<'h> Appender<'h> {
     pub(super) fn new(head: &'h Head, tenant: Arc<Tenant>, mut request: Request) -> Self {
         request.reset(head.shards.len());
-        Self { head, tenant, request, metadata: None, too_large: false }
+        let limits = Limits {
+            newest: tenant.newest(),
+            max_t: match head.settings.max_future_ms {
+                0 => Timestamp::MAX,
+                max_future_ms => head.clock.now().saturating_add(max_future_ms),
+            },
+        };
+        let rounds = Rounds::new(head, Arc::clone(&tenant), limits);
+        Self { head, tenant, request, rounds, metadata: None, failed: None }
     }
 
-    /// Adds a series; nothing is decided before [`commit`](Self::commit). One series may come several times.
+    /// Adds a series. What becomes of it [`commit`](Self::commit) tells. One series may come several times.
+    ///
+    /// A long request is applied in parts of some thousand series, so that it takes no more memory than these.
     pub fn push(&mut self, write: &SeriesWrite<'_>) {
+        let is_empty = write.floats.is_empty() && write.histograms.is_empty() && write.exemplars.is_empty();
+        if is_empty || self.failed.is_some() {
+            return;
+        }
         let metadata = write.metadata.map_or(0, |metadata| self.metadata_number(metadata));
-        self.too_large |= !self.request.push(write, self.tenant.number, &self.head.hasher, metadata);
+        let (hasher, tenant) = (&self.head.hasher, self.tenant.number);
+        if !self.request.push(write, tenant, hasher, metadata) || self.request.is_long() {
+            self.apply();
+        }
     }
 
     fn metadata_number(&mut self, metadata: Metadata<'_>) -> u32 {
@@ -66,38 +85,32 @@ impl<'h> Appender<'h> {
         number
     }
 
-    /// Applies what was pushed.
+    /// Applies what was pushed and says what became of it.
     ///
     /// # Errors
-    /// [`Unwritable`] where the log takes nothing now, because its disk fails or is too slow; repeat the request later.
-    pub fn commit(self) -> Result<Commit, Unwritable> {
-        let Self { head, tenant, mut request, too_large, .. } = self;
-        if too_large {
-            head.give_back(request);
-            return Err(Unwritable::new("the request is too large"));
-        }
-        let now = head.clock.now();
-        let limits = Limits {
-            newest: tenant.newest(),
-            max_t: match head.settings.max_future_ms {
-                0 => Timestamp::MAX,
-                max_future_ms => now.saturating_add(max_future_ms),
-            },
-        };
-        let mut rounds = Rounds::new(head, &tenant, limits);
-        let result = (0..head.shards.len()).try_for_each(|shard| {
-            let list = request.take_shard(shard);
-            let result = if list.is_empty() { Ok(()) } else { rounds.commit_shard(shard, &list, &request) };
-            request.put_back(shard, list);
-            result
-        });
+    /// [`WalError`] where the log takes nothing now, because its disk fails or is too slow; repeat the request later.
+    pub fn commit(mut self) -> Result<Commit, WalError> {
+        self.apply();
+        let Self { head, tenant, request, rounds, failed, .. } = self;
+        head.give_back(request);
         let (commit, times) = rounds.finish();
         if times != EMPTY {
             tenant.saw(times);
-            tenant.wrote(now);
+            tenant.wrote(head.clock.now());
         }
-        head.give_back(request);
-        result.map(|()| commit)
+        failed.map_or(Ok(commit), Err)
+    }
+
+    fn apply(&mut self) {
+        let shards = self.head.shards.len();
+        for shard in 0..shards {
+            let list = self.request.take_shard(shard);
+            if !list.is_empty() && self.failed.is_none() {
+                self.failed = self.rounds.commit_shard(shard, &list, &self.request).err();
+            }
+            self.request.put_back(shard, list);
+        }
+        self.request.reset(shards);
     }
 }
 

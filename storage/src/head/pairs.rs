@@ -224,10 +224,10 @@ impl Pairs {
         }
     }
 
-    /// All names that a series has.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        let alive = |name: &&Name| name.pairs.iter().any(|&pair| !self.pairs[pair as usize].postings.is_empty());
-        self.names.iter().filter(alive).map(|name| self.get(name.text))
+    /// All pairs that a series has, with the series that have them.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str, &Postings)> {
+        let alive = self.pairs.iter().filter(|pair| !pair.postings.is_empty());
+        alive.map(|pair| (self.get(self.names[pair.name as usize].text), self.get(pair.value), &pair.postings))
     }
 
     /// The values of `name`, each with the series that have it.

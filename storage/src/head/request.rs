@@ -14,6 +14,8 @@ use crate::model::{Labels, Timestamp};
 const END: u8 = 0xff;
 /// Bytes of the hash's secret.
 const SECRET_BYTES: usize = 192;
+/// Series after which a request is applied.
+const SERIES_MAX: usize = 8 << 10;
 /// More memory than this is not kept for the next request, in bytes of labels.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -121,7 +123,7 @@ impl Request {
         self.by_shard.iter_mut().for_each(Vec::clear);
     }
 
-    /// Adds a series. False where the request outgrows four thousand million bytes of labels.
+    /// Adds a series. False, and nothing is added, where its parts exceed 4 GiB.
     pub fn push(&mut self, write: &SeriesWrite<'_>, tenant: u32, hasher: &KeyHasher, metadata: u32) -> bool {
         let start = self.text.len();
         push_text(&mut self.text, tenant, write.labels.iter().copied());
@@ -147,6 +149,11 @@ impl Request {
         self.by_shard[shard].push(self.series.len() as u32);
         self.series.push(Pending { key, text, floats, histograms, exemplars, metadata });
         true
+    }
+
+    /// Whether it is long enough to be applied.
+    pub fn is_long(&self) -> bool {
+        self.series.len() >= SERIES_MAX || self.text.len() >= KEPT_BYTES_MAX
     }
 
     /// Takes out which series belong to a shard; [`put_back`](Self::put_back) returns the memory.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::Head;
 use super::appender::{Commit, EMPTY};
-use super::journal::{Lsn, RecordKind, RoundLog, Unwritable};
+use super::journal::{RecordKind, RoundLog};
 use super::outcome::{Outcome, Rejection};
 use super::request::{Pending, Request};
 use super::sample::{SampleRef, ValueRef};
@@ -17,6 +17,7 @@ use super::shard::Shard;
 use super::tenants::Tenant;
 use crate::chunk::ChunkError;
 use crate::model::{TimeInterval, Timestamp};
+use crate::wal::{Lsn, WalError};
 
 /// What bounds the times of a request's samples.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +53,7 @@ pub(super) struct Accepted {
     pub target: u32,
     /// Which float, or which histogram, of the request.
     pub sample: u32,
-    pub is_histogram: bool,
+    pub kind: RecordKind,
     pub is_late: bool,
     /// How often the kind of record changed in its series before it: the log has one stage after the other.
     pub stage: u16,
@@ -78,11 +79,12 @@ impl Stages {
 #[derive(Debug)]
 pub(super) struct Rounds<'h> {
     head: &'h Head,
-    tenant: &'h Arc<Tenant>,
+    tenant: Arc<Tenant>,
     limits: Limits,
     outcome: Outcome,
     times: TimeInterval,
     lsn: Option<Lsn>,
+    saw_known: bool,
     targets: Vec<Target>,
     accepted: Vec<Accepted>,
     keys: Vec<u64>,
@@ -90,7 +92,7 @@ pub(super) struct Rounds<'h> {
 }
 
 impl<'h> Rounds<'h> {
-    pub fn new(head: &'h Head, tenant: &'h Arc<Tenant>, limits: Limits) -> Self {
+    pub fn new(head: &'h Head, tenant: Arc<Tenant>, limits: Limits) -> Self {
         Self {
             head,
             tenant,
@@ -98,6 +100,7 @@ impl<'h> Rounds<'h> {
             outcome: Outcome::default(),
             times: EMPTY,
             lsn: None,
+            saw_known: false,
             targets: Vec::new(),
             accepted: Vec::new(),
             keys: Vec::new(),
@@ -107,11 +110,13 @@ impl<'h> Rounds<'h> {
 
     /// What became of all, and the times of the samples taken.
     pub fn finish(self) -> (Commit, TimeInterval) {
-        (Commit { outcome: self.outcome, lsn: self.lsn }, self.times)
+        // What was known already may have come a moment before, and not be durable yet.
+        let lsn = if self.saw_known { self.head.journal.end() } else { self.lsn };
+        (Commit { outcome: self.outcome, lsn }, self.times)
     }
 
     /// Commits the series `list` of the request, which belong to shard number `shard`.
-    pub fn commit_shard(&mut self, shard: usize, list: &[u32], request: &Request) -> Result<(), Unwritable> {
+    pub fn commit_shard(&mut self, shard: usize, list: &[u32], request: &Request) -> Result<(), WalError> {
         self.keys.clear();
         self.keys.extend(list.iter().map(|&i| request.series(i).key[0]));
         self.keys.sort_unstable();
@@ -123,7 +128,7 @@ impl<'h> Rounds<'h> {
         list.iter().try_for_each(|one| self.commit_round(&mut shard, std::slice::from_ref(one), request))
     }
 
-    fn commit_round(&mut self, shard: &mut Shard, list: &[u32], request: &Request) -> Result<(), Unwritable> {
+    fn commit_round(&mut self, shard: &mut Shard, list: &[u32], request: &Request) -> Result<(), WalError> {
         self.targets.clear();
         self.accepted.clear();
         // Looked up in one go: each is a cache miss or two, and so many of them are under way at once.
@@ -138,7 +143,7 @@ impl<'h> Rounds<'h> {
         for i in 0..self.targets.len() {
             self.check(shard, i, request, min_valid);
         }
-        self.lsn = match self.head.journal.log(&mut self.log, self.tenant, request, &self.targets, &self.accepted)? {
+        self.lsn = match self.head.journal.log(&mut self.log, &self.tenant, request, &self.targets, &self.accepted)? {
             Some(lsn) => Some(lsn),
             None => self.lsn,
         };
@@ -188,12 +193,13 @@ impl<'h> Rounds<'h> {
                     if verdict == Verdict::InOrder {
                         newest = Newest { t, value: Some(value) };
                     }
+                    self.saw_known |= verdict == Verdict::Known;
                     if verdict != Verdict::Known {
                         let is_late = verdict == Verdict::Late;
                         self.outcome.out_of_order += u64::from(is_late);
                         self.times = TimeInterval::new(self.times.mint.min(t), self.times.maxt.max(t));
                         let stage = if is_late { 0 } else { stages.next(kind) };
-                        self.accepted.push(Accepted { target: i as u32, sample, is_histogram, is_late, stage });
+                        self.accepted.push(Accepted { target: i as u32, sample, kind, is_late, stage });
                     }
                 }
                 Err(reason) => self.outcome.reject(|| request.owned_labels(pending), t, reason),
@@ -276,7 +282,7 @@ impl<'h> Rounds<'h> {
                 (Some(series), _) => series.append(log, sample, block_ms).map_err(invalid),
             };
             if let Err(reason) = result {
-                let written = if accepted.is_histogram { &mut self.outcome.histograms } else { &mut self.outcome.floats };
+                let written = if accepted.kind != RecordKind::Floats { &mut self.outcome.histograms } else { &mut self.outcome.floats };
                 *written -= 1;
                 let pending = request.series(target.pending);
                 self.outcome.reject(|| request.owned_labels(pending), sample.t, reason);
@@ -284,17 +290,13 @@ impl<'h> Rounds<'h> {
         }
     }
 
-    fn apply_metadata(&mut self, shard: &mut Shard, request: &Request) -> Result<(), Unwritable> {
+    fn apply_metadata(&mut self, shard: &mut Shard, request: &Request) -> Result<(), WalError> {
         self.log.clear();
         for target in &self.targets {
             let (Some(number), metadata) = (target.number, request.series(target.pending).metadata) else { continue };
-            let series = &mut shard.series[number as usize];
-            if metadata == 0 || series.metadata == metadata {
+            if !shard.set_metadata(number, metadata) {
                 continue;
             }
-            series.metadata = metadata;
-            let labels = request.labels(request.series(target.pending)).into_iter();
-            shard.families.add(self.tenant.number, labels, metadata);
             if let Some(entry) = self.head.metadata.get(metadata) {
                 self.log.add_metadata(target.reference, &entry);
             }
@@ -302,7 +304,7 @@ impl<'h> Rounds<'h> {
         self.append_log()
     }
 
-    fn apply_exemplars(&mut self, shard: &mut Shard, request: &Request) -> Result<(), Unwritable> {
+    fn apply_exemplars(&mut self, shard: &mut Shard, request: &Request) -> Result<(), WalError> {
         self.log.clear();
         for target in &self.targets {
             let pending = request.series(target.pending);
@@ -329,7 +331,7 @@ impl<'h> Rounds<'h> {
         self.append_log()
     }
 
-    fn append_log(&mut self) -> Result<(), Unwritable> {
+    fn append_log(&mut self) -> Result<(), WalError> {
         if let Some(lsn) = self.head.journal.append(&self.log)? {
             self.lsn = Some(lsn);
         }
@@ -338,9 +340,14 @@ impl<'h> Rounds<'h> {
 }
 
 impl Accepted {
+    /// Samples of a group are in one record.
+    pub fn group(&self) -> (bool, u16, RecordKind) {
+        (self.is_late, self.stage, self.kind)
+    }
+
     /// The sample itself.
     pub fn sample<'r>(&self, request: &'r Request) -> SampleRef<'r> {
-        if self.is_histogram {
+        if self.kind != RecordKind::Floats {
             let sample = request.histogram(self.sample);
             SampleRef { t: sample.t, start: sample.start, value: ValueRef::from(&sample.histogram) }
         } else {

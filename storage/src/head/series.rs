@@ -11,9 +11,9 @@
 use std::ops::Range;
 
 use super::chunk_log::{ChunkAt, ChunkLog};
-use super::open_chunk::OpenChunk;
-use super::out_of_order::OutOfOrder;
-use super::sample::{SampleRef, Value, ValueRef};
+use super::open_chunk::{ChunkPacker, OpenChunk};
+use super::out_of_order::{LateChunk, OutOfOrder};
+use super::sample::{SampleRef, Value, ValueRef, decode_samples};
 use crate::chunk::{ChunkError, EncodedChunk, Encoding, SAMPLES_PER_CHUNK, XorState};
 use crate::model::{TimeInterval, Timestamp, is_stale_nan};
 
@@ -278,8 +278,7 @@ impl Series {
             self.open_end = Timestamp::MIN;
         } else {
             let chunk = ClosedChunk::store(chunk, log);
-            let late = super::out_of_order::LateChunk { chunk, cut_to: Timestamp::MIN };
-            self.rare.get_or_insert_default().late.chunks.push(late);
+            self.rare.get_or_insert_default().late.chunks.push(LateChunk { chunk, cut_to: Timestamp::MIN });
         }
     }
 
@@ -314,6 +313,25 @@ impl Series {
     /// From the oldest to the newest sample; none where there are no samples.
     pub fn interval(&self) -> Option<TimeInterval> {
         self.intervals().reduce(|a, b| TimeInterval::new(a.mint.min(b.mint), a.maxt.max(b.maxt)))
+    }
+
+    /// Visits the first and last times of chunks in order, of samples from `from` on, and the time of every late sample that is
+    /// in no block.
+    pub fn visit_times(&self, log: &ChunkLog, from: Timestamp, mut visit: impl FnMut(Timestamp)) {
+        for chunk in self.closed.iter().map(ClosedChunk::interval).chain(self.open_interval()) {
+            visit(chunk.mint.max(from));
+            visit(chunk.maxt.max(from));
+        }
+        let Some(late) = self.late() else { return };
+        late.buffer().iter().for_each(|sample| visit(sample.t));
+        for late in late.chunks.iter().filter(|late| late.cut_to <= late.chunk.maxt) {
+            let mut samples = crate::model::SampleBuffer::new();
+            let wanted = TimeInterval::new(late.cut_to, Timestamp::MAX);
+            // what was packed here decodes
+            let decoded = crate::chunk::decode(late.chunk.encoding as u8, log.get(late.chunk.at), wanted, &mut samples);
+            debug_assert!(decoded.is_ok(), "{decoded:?}");
+            samples.timestamps.iter().for_each(|t| visit(*t));
+        }
     }
 
     /// About how many bytes [`copy_chunks`](Self::copy_chunks) appends, not less than it does.
@@ -394,6 +412,30 @@ impl Series {
         }
     }
 
+    /// Takes away the samples in `intervals`, for good.
+    pub fn delete(&mut self, log: &mut ChunkLog, intervals: &[TimeInterval]) -> Result<(), ChunkError> {
+        let is_hit = |times: TimeInterval| intervals.iter().any(|deleted| deleted.overlaps(times));
+        if self.open_interval().is_some_and(is_hit) {
+            self.close(log);
+            self.open_end = Timestamp::MIN;
+        }
+        let mut kept = Vec::new();
+        for chunk in std::mem::take(&mut self.closed) {
+            kept.extend(without(&chunk, log, intervals)?);
+        }
+        self.closed = kept;
+        if let Some(rare) = &mut self.rare {
+            rare.late.close(log)?;
+            let mut kept = Vec::new();
+            for late in std::mem::take(&mut rare.late.chunks) {
+                let chunks = without(&late.chunk, log, intervals)?;
+                kept.extend(chunks.into_iter().map(|chunk| LateChunk { chunk, cut_to: late.cut_to }));
+            }
+            rare.late.chunks = kept;
+        }
+        Ok(())
+    }
+
     /// Whether nothing is left of it.
     pub fn is_empty(&self) -> bool {
         self.closed.is_empty() && self.open_len() == 0 && self.late().is_none_or(OutOfOrder::is_empty)
@@ -410,4 +452,19 @@ impl Series {
         let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.late.heap_bytes());
         self.bytes.capacity() + self.closed.capacity() * size_of::<ClosedChunk>() + rare
     }
+}
+
+/// A chunk without its samples in `intervals`.
+fn without(chunk: &ClosedChunk, log: &mut ChunkLog, intervals: &[TimeInterval]) -> Result<Vec<ClosedChunk>, ChunkError> {
+    if !intervals.iter().any(|deleted| deleted.overlaps(chunk.interval())) {
+        return Ok(vec![*chunk]);
+    }
+    let mut samples = Vec::new();
+    decode_samples(chunk.encoding as u8, log.get(chunk.at), &mut samples)?;
+    let mut packer = ChunkPacker::default();
+    let kept = samples.iter().filter(|sample| !intervals.iter().any(|deleted| deleted.contains(sample.t)));
+    kept.into_iter().try_for_each(|sample| packer.push(sample.borrow()))?;
+    let kept = packer.finish().iter().map(|chunk| ClosedChunk::store(chunk, log)).collect();
+    log.drop_chunk(chunk.at);
+    Ok(kept)
 }

@@ -100,6 +100,20 @@ impl Shard {
         self.pairs.push_key(self.label_bytes(series), key);
     }
 
+    /// Notes what the metric of a series is. False where it was known.
+    pub fn set_metadata(&mut self, number: u32, metadata: u32) -> bool {
+        let Some(series) = self.series.get_mut(number as usize) else { return false };
+        if metadata == 0 || series.metadata == metadata {
+            return false;
+        }
+        series.metadata = metadata;
+        let tenant = series.tenant;
+        let labels = self.labels.get(series.labels as usize..).unwrap_or_default();
+        let labels = Pairs::numbers(labels).map(|pair| self.pairs.pair(pair));
+        self.families.add(tenant, labels, metadata);
+        true
+    }
+
     /// Copies of all labels.
     pub fn labels_snapshot(&self) -> Vec<u8> {
         self.labels.clone()

@@ -21,6 +21,8 @@ pub(super) struct Tenant {
     oldest: AtomicI64,
     /// Samples in order are not taken before this: blocks have what was there.
     min_valid: AtomicI64,
+    /// What was in order before this was dropped.
+    truncated: AtomicI64,
     /// When samples came last, by the clock.
     written: AtomicI64,
     pub series: AtomicU64,
@@ -38,6 +40,16 @@ impl Tenant {
     /// From now on nothing before `t` is taken in order.
     pub fn raise_min_valid(&self, t: Timestamp) {
         self.min_valid.fetch_max(t, Ordering::SeqCst);
+    }
+
+    /// Up to where samples in order were dropped.
+    pub fn truncated(&self) -> Timestamp {
+        self.truncated.load(Ordering::SeqCst)
+    }
+
+    /// Notes that samples in order before `t` were dropped.
+    pub fn raise_truncated(&self, t: Timestamp) {
+        self.truncated.fetch_max(t, Ordering::SeqCst);
     }
 
     /// Notes that samples of this time were taken.
@@ -104,6 +116,7 @@ impl Tenants {
             newest: AtomicI64::new(Timestamp::MIN),
             oldest: AtomicI64::new(Timestamp::MAX),
             min_valid: AtomicI64::new(Timestamp::MIN),
+            truncated: AtomicI64::new(Timestamp::MIN),
             written: AtomicI64::new(Timestamp::MIN),
             series: AtomicU64::new(0),
         });

@@ -95,3 +95,20 @@ pub enum MetricKind {
     /// One of several states.
     StateSet = 7,
 }
+
+impl MetricKind {
+    /// The type with this number; unknown where there is none.
+    #[must_use]
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Counter,
+            2 => Self::Gauge,
+            3 => Self::Histogram,
+            4 => Self::GaugeHistogram,
+            5 => Self::Summary,
+            6 => Self::Info,
+            7 => Self::StateSet,
+            _ => Self::Unknown,
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Filling the head from a log at start: our own, or that of a Prometheus or Thanos receive whose directory is adopted.
+//!
+//! ```text
+//! chunks_head ──> chunks by number ─┐
+//! wal ──> records, one thread ──> series into their shards ──> samples by shard ──> appended, a thread for some shards each
+//! wbl ──> likewise, all late                                                                     │
+//! tombstones ─────────────────────────────────────────────────> what they delete goes <──────────┘
+//! ```
+//!
+//! A log may repeat itself, so a sample in order that is not younger than what its series has is dropped: it is there. A late one
+//! goes to the late ones; readers merge. Samples in order before what blocks of the tenant have are in them, and are dropped.
+//! A log of Prometheus has its late samples a second time in the `wbl`, and they are taken from there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::Head;
+use super::head_chunks::{self, HeadChunks};
+use super::journal::{LATE_MARK, TENANT_IN_LOG};
+use super::metadata::MetadataEntry;
+use super::refs::{RefEntry, Refs};
+use super::request::shard_of;
+use super::sample::{SampleRef, ValueRef};
+use super::series::Series;
+use super::shard::Shard;
+use super::write::{Exemplar, HistogramValue, MetricKind};
+use crate::error::{Error, Result};
+use crate::model::{Labels, TimeInterval, Timestamp};
+use crate::wal::record::{self, LabelPairs, Record, RecordError};
+use crate::wal::{Disk, Replay};
+
+/// Samples that go to a shard at once.
+const BATCH: usize = 1 << 10;
+/// Batches that wait for a thread.
+const BATCHES_AHEAD: usize = 256;
+
+/// Where to read from.
+#[derive(Clone, Copy)]
+pub struct ReplaySources<'a> {
+    /// The folder of the log.
+    pub wal: &'a Path,
+    /// Prometheus's head chunks, where a directory is adopted.
+    pub chunks_head: Option<&'a Path>,
+    /// Prometheus's log of samples out of order, likewise.
+    pub wbl: Option<&'a Path>,
+    /// Whose the series are that name no tenant, which only Quiver's do.
+    pub tenant: &'a str,
+    /// The end of a tenant's newest block, before which every sample in order is in a block; none where it has none.
+    pub blocks_end: &'a dyn Fn(&str) -> Option<Timestamp>,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeadReplay {
+    /// What the log says of itself: where it goes on, and its damage.
+    pub wal: Replay,
+    /// Samples appended, late ones too.
+    pub samples: u64,
+    /// Samples that were there already, or are in blocks.
+    pub repeated: u64,
+    /// Entries of series that the log does not name.
+    pub unknown_series: u64,
+    /// Records and entries that do not parse, and histograms that are not valid.
+    pub invalid: u64,
+    /// Chunks taken from head chunks.
+    pub head_chunks: u64,
+    /// The newest time in head chunks and the log of samples out of order: their folders must stay until the head holds nothing
+    /// so old. The least of all times where there were none.
+    pub adopted_through: Option<Timestamp>,
+}
+
+/// What a thread appends to a shard.
+enum Batch {
+    Floats(Vec<FloatEntry>),
+    Histograms(Vec<(u32, Timestamp, Timestamp, HistogramValue, bool)>),
+}
+
+#[derive(Clone, Copy)]
+struct FloatEntry {
+    series: u32,
+    is_late: bool,
+    t: Timestamp,
+    start: Timestamp,
+    value: f64,
+}
+
+/// Numbers that threads add up.
+#[derive(Debug, Default)]
+struct Counts {
+    samples: u64,
+    repeated: u64,
+    invalid: u64,
+}
+
+impl Head {
+    /// Fills the head, which must be empty, and mends the log where it is damaged. Blocks for seconds.
+    ///
+    /// # Errors
+    /// What cannot be read; damage is no error.
+    pub fn replay(&self, sources: ReplaySources<'_>, disk: &dyn Disk) -> Result<HeadReplay> {
+        let found = match sources.chunks_head {
+            Some(folder) => head_chunks::read(folder)?,
+            None => head_chunks::Found::default(),
+        };
+        let newest_chunk = found.chunks.values().flatten().map(|(chunk, _)| chunk.maxt).max();
+        let mut result = HeadReplay { head_chunks: found.count, adopted_through: newest_chunk, ..HeadReplay::default() };
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, self.shards.len());
+        let counts = Mutex::new(Counts::default());
+        let outcome = std::thread::scope(|scope| {
+            let mut senders = Vec::new();
+            for _ in 0..threads {
+                let (sender, receiver) = sync_channel(BATCHES_AHEAD);
+                senders.push(sender);
+                let counts = &counts;
+                scope.spawn(move || self.append_batches(receiver, counts));
+            }
+            let mut reader = Reader::new(self, sources, found.chunks, senders);
+            let wal = crate::wal::replay(sources.wal, disk, &mut |_, bytes| {
+                reader.record(bytes, false);
+                Ok(())
+            })?;
+            if let Some(wbl) = sources.wbl {
+                // what comes late must not overtake what is in order
+                reader.flush();
+                crate::wal::replay(wbl, disk, &mut |_, bytes| {
+                    reader.record(bytes, true);
+                    Ok(())
+                })?;
+            }
+            reader.flush();
+            Ok::<_, Error>((wal, reader.finish()))
+        });
+        let (wal, read) = outcome?;
+        let counts = counts.into_inner();
+        (result.samples, result.repeated) = (counts.samples, counts.repeated);
+        result.invalid = counts.invalid + read.invalid;
+        result.unknown_series = read.unknown;
+        result.adopted_through = result.adopted_through.max(read.newest_late);
+        result.wal = wal;
+        self.next_reference.fetch_max(read.largest_reference.saturating_add(1), Ordering::SeqCst);
+        self.delete(&read.tombstones)?;
+        self.count_tenants();
+        Ok(result)
+    }
+
+    /// Appends what comes, to whichever shard.
+    fn append_batches(&self, batches: Receiver<(u32, Batch)>, counts: &Mutex<Counts>) {
+        let mut own = Counts::default();
+        let mut floors: HashMap<u32, Timestamp> = HashMap::new();
+        for (shard, batch) in batches {
+            let mut shard = self.shards[shard as usize].write();
+            let Shard { series, log, .. } = &mut *shard;
+            let mut append = |series: &mut Series, sample: SampleRef<'_>, is_late: bool| {
+                let floor = *floors.entry(series.tenant).or_insert_with(|| {
+                    self.tenants.by_number(series.tenant).map_or(Timestamp::MIN, |tenant| tenant.min_valid())
+                });
+                let result = if is_late {
+                    series.insert_late(log, sample)
+                } else if sample.t < floor || sample.t <= series.newest_time() {
+                    own.repeated += 1;
+                    return;
+                } else if let (ValueRef::Float(value), 0) = (sample.value, sample.start) {
+                    series.append_float(log, (sample.t, value), self.settings.block_duration_ms)
+                } else {
+                    series.append(log, sample, self.settings.block_duration_ms)
+                };
+                match result {
+                    Ok(()) => own.samples += 1,
+                    Err(_) => own.invalid += 1,
+                }
+            };
+            match batch {
+                Batch::Floats(floats) => {
+                    for entry in floats {
+                        let sample = SampleRef { t: entry.t, start: entry.start, value: ValueRef::Float(entry.value) };
+                        if let Some(series) = series.get_mut(entry.series as usize) {
+                            append(series, sample, entry.is_late);
+                        }
+                    }
+                }
+                Batch::Histograms(histograms) => {
+                    for (number, t, start, value, is_late) in &histograms {
+                        let sample = SampleRef { t: *t, start: *start, value: value.into() };
+                        if let Some(series) = series.get_mut(*number as usize) {
+                            append(series, sample, *is_late);
+                        }
+                    }
+                }
+            }
+        }
+        let mut counts = counts.lock();
+        counts.samples += own.samples;
+        counts.repeated += own.repeated;
+        counts.invalid += own.invalid;
+    }
+
+    /// Applies tombstones: the samples that they name go.
+    fn delete(&self, tombstones: &BTreeMap<(u32, u32), Vec<TimeInterval>>) -> Result<()> {
+        for ((shard, number), intervals) in tombstones {
+            let mut shard = self.shards[*shard as usize].write();
+            let Shard { series, log, .. } = &mut *shard;
+            if let Some(series) = series.get_mut(*number as usize) {
+                series.delete(log, intervals).map_err(|error| Error::Internal(format!("head: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells tenants of their series and times.
+    fn count_tenants(&self) {
+        let mut counts: HashMap<u32, (u64, TimeInterval)> = HashMap::new();
+        for shard in self.shards.iter() {
+            let shard = shard.read();
+            for series in &shard.series {
+                let entry = counts.entry(series.tenant).or_insert((0, super::appender::EMPTY));
+                entry.0 += 1;
+                if let Some(times) = series.interval() {
+                    entry.1 = TimeInterval::new(entry.1.mint.min(times.mint), entry.1.maxt.max(times.maxt));
+                }
+            }
+        }
+        for (number, (count, times)) in counts {
+            if let Some(tenant) = self.tenants.by_number(number) {
+                tenant.series.store(count, Ordering::SeqCst);
+                tenant.saw(times);
+            }
+        }
+    }
+}
+
+/// Reads records and deals out samples.
+struct Reader<'a> {
+    head: &'a Head,
+    sources: ReplaySources<'a>,
+    refs: Refs,
+    chunks: HeadChunks,
+    threads: Vec<SyncSender<(u32, Batch)>>,
+    open: Vec<Option<Batch>>,
+    found: Found,
+    text: Vec<u8>,
+    /// Whether late samples are the log's own matter now.
+    is_wbl: bool,
+}
+
+/// What the reader itself found.
+#[derive(Default)]
+struct Found {
+    unknown: u64,
+    invalid: u64,
+    newest_late: Option<Timestamp>,
+    largest_reference: u64,
+    tombstones: BTreeMap<(u32, u32), Vec<TimeInterval>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(
+        head: &'a Head,
+        sources: ReplaySources<'a>,
+        chunks: HeadChunks,
+        threads: Vec<SyncSender<(u32, Batch)>>,
+    ) -> Self {
+        let open = head.shards.iter().map(|_| None).collect();
+        let (refs, found) = (Refs::default(), Found::default());
+        Self { head, sources, refs, chunks, threads, open, found, text: Vec::new(), is_wbl: false }
+    }
+
+    fn finish(mut self) -> Found {
+        self.found.largest_reference = self.refs.largest();
+        self.found
+    }
+
+    fn record(&mut self, bytes: &[u8], is_wbl: bool) {
+        self.is_wbl = is_wbl;
+        match record::decode(bytes) {
+            Ok(Record::Series(entries)) => self.each(entries, |this, entry| this.series(entry.series, entry.labels)),
+            Ok(Record::Samples(entries)) => {
+                let mut is_late = is_wbl;
+                self.each(entries, |this, entry| {
+                    if entry.series == LATE_MARK {
+                        is_late = true;
+                    } else {
+                        let float = FloatEntry { series: 0, is_late, t: entry.t, start: entry.start, value: entry.value };
+                        this.float(entry.series, float);
+                    }
+                });
+            }
+            Ok(Record::Histograms(entries)) => {
+                let mut is_late = is_wbl;
+                self.each(entries, |this, entry| {
+                    is_late |= entry.series == LATE_MARK;
+                    let is_valid = crate::model::is_stale_nan(entry.histogram.sum) || entry.histogram.validate().is_ok();
+                    let value = HistogramValue::Integer(entry.histogram);
+                    this.histogram(entry.series, (entry.t, entry.start), value, is_valid, is_late);
+                });
+            }
+            Ok(Record::FloatHistograms(entries)) => {
+                let mut is_late = is_wbl;
+                self.each(entries, |this, entry| {
+                    is_late |= entry.series == LATE_MARK;
+                    let is_valid = crate::model::is_stale_nan(entry.histogram.sum) || entry.histogram.validate().is_ok();
+                    let value = HistogramValue::Float(entry.histogram);
+                    this.histogram(entry.series, (entry.t, entry.start), value, is_valid, is_late);
+                });
+            }
+            Ok(Record::Tombstones(entries)) => self.each(entries, |this, entry| match this.find(entry.series) {
+                Some(at) => this.found.tombstones.entry((at.shard, at.number)).or_default().push(entry.interval),
+                None => this.found.unknown += 1,
+            }),
+            Ok(Record::Exemplars(entries)) => self.each(entries, |this, entry| {
+                let labels: Vec<(&str, &str)> = entry.labels.collect();
+                this.exemplar(entry.series, &Exemplar { labels: &labels, t: entry.t, value: entry.value });
+            }),
+            Ok(Record::Metadata(entries)) => self.each(entries, |this, entry| {
+                let kind = MetricKind::from_number(entry.kind);
+                let (unit, help) = (entry.unit.to_owned(), entry.help.to_owned());
+                this.metadata(entry.series, &MetadataEntry { kind, unit, help });
+            }),
+            Ok(Record::MmapMarkers(_)) | Err(RecordError::UnknownType(_)) => {}
+            Err(_) => self.found.invalid += 1,
+        }
+    }
+
+    fn each<T>(
+        &mut self,
+        entries: impl Iterator<Item = Result<T, RecordError>>,
+        mut take: impl FnMut(&mut Self, T),
+    ) {
+        for entry in entries {
+            match entry {
+                Ok(entry) => take(self, entry),
+                Err(_) => self.found.invalid += 1,
+            }
+        }
+    }
+
+    /// The series of a number; of those that nobody has, the caller counts.
+    fn find(&self, reference: u64) -> Option<RefEntry> {
+        self.refs.get(reference)
+    }
+
+    fn series(&mut self, reference: u64, labels: LabelPairs<'_>) {
+        let mut all: Vec<(&str, &str)> = labels.collect();
+        let mut name = self.sources.tenant;
+        all.retain(|&(label, value)| {
+            if label == TENANT_IN_LOG {
+                name = value;
+            }
+            label != TENANT_IN_LOG && !value.is_empty()
+        });
+        let is_sorted = all.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if !is_sorted || reference == LATE_MARK {
+            self.found.invalid += 1;
+            return;
+        }
+        let head = self.head;
+        let tenant = head.tenants.get(name, &head.settings);
+        if let Some(end) = (self.sources.blocks_end)(name) {
+            tenant.raise_min_valid(end);
+        }
+        let key = head.hasher.key(tenant.number, all.iter().copied(), &mut self.text);
+        let number = shard_of(key, head.shards.len());
+        let mut shard = head.shards[number].write();
+        let at = match shard.find(key, tenant.number) {
+            Some(at) => at,
+            None => match shard.add(key, reference, tenant.number, all.into_iter()) {
+                Ok(at) => at,
+                Err(_) => {
+                    self.found.invalid += 1;
+                    return;
+                }
+            },
+        };
+        // A series that went and came again has several numbers: what it goes on under is the last.
+        let Shard { series, log, .. } = &mut *shard;
+        series[at as usize].reference = reference;
+        for (chunk, is_late) in self.chunks.remove(&reference).unwrap_or_default() {
+            series[at as usize].adopt(log, &chunk, is_late);
+        }
+        self.refs.insert(reference, RefEntry { shard: number as u32, number: at, tenant: tenant.number });
+    }
+
+    fn float(&mut self, reference: u64, entry: FloatEntry) {
+        let Some(at) = self.find(reference) else {
+            self.found.unknown += 1;
+            return;
+        };
+        self.note_late(entry.t);
+        let entry = FloatEntry { series: at.number, ..entry };
+        match &mut self.open[at.shard as usize] {
+            Some(Batch::Floats(batch)) if batch.len() < BATCH => batch.push(entry),
+            _ => {
+                self.send(at.shard);
+                let mut batch = Vec::with_capacity(BATCH);
+                batch.push(entry);
+                self.open[at.shard as usize] = Some(Batch::Floats(batch));
+            }
+        }
+    }
+
+    fn histogram(
+        &mut self,
+        reference: u64,
+        (t, start): (Timestamp, Timestamp),
+        value: HistogramValue,
+        is_valid: bool,
+        is_late: bool,
+    ) {
+        if reference == LATE_MARK {
+            return;
+        }
+        if !is_valid {
+            self.found.invalid += 1;
+            return;
+        }
+        let Some(at) = self.find(reference) else {
+            self.found.unknown += 1;
+            return;
+        };
+        self.note_late(t);
+        let entry = (at.number, t, start, value, is_late);
+        match &mut self.open[at.shard as usize] {
+            Some(Batch::Histograms(batch)) if batch.len() < BATCH => batch.push(entry),
+            _ => {
+                self.send(at.shard);
+                self.open[at.shard as usize] = Some(Batch::Histograms(vec![entry]));
+            }
+        }
+    }
+
+    /// Late samples of Prometheus are only in its other log.
+    fn note_late(&mut self, t: Timestamp) {
+        if self.is_wbl {
+            self.found.newest_late = self.found.newest_late.max(Some(t));
+        }
+    }
+
+    fn exemplar(&mut self, reference: u64, exemplar: &Exemplar<'_>) {
+        let Some(at) = self.find(reference) else {
+            self.found.unknown += 1;
+            return;
+        };
+        let shards: &Arc<[RwLock<Shard>]> = &self.head.shards;
+        let shard = shards[at.shard as usize].read();
+        let Some(series) = shard.series.get(at.number as usize) else { return };
+        let labels = || Labels::from_pairs(shard.labels(series));
+        // one that repeats itself is refused, which is right
+        let _ = self.head.exemplars.lock().push(series.reference, at.tenant, exemplar, labels);
+    }
+
+    fn metadata(&mut self, reference: u64, entry: &MetadataEntry) {
+        let Some(at) = self.find(reference) else {
+            self.found.unknown += 1;
+            return;
+        };
+        let number = self.head.metadata.intern(entry.borrow());
+        self.head.shards[at.shard as usize].write().set_metadata(at.number, number);
+    }
+
+    /// Hands the batch of a shard to its thread.
+    fn send(&mut self, shard: u32) {
+        if let Some(batch) = self.open[shard as usize].take() {
+            let thread = shard as usize % self.threads.len();
+            // a thread that is gone has panicked, which the scope reports
+            let _ = self.threads[thread].send((shard, batch));
+        }
+    }
+
+    fn flush(&mut self) {
+        (0..self.open.len() as u32).for_each(|shard| self.send(shard));
+    }
+}
