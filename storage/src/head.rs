@@ -10,6 +10,7 @@
 //! memory only: never over an await or a disk, and no two shards at once.
 
 mod appender;
+mod checkpoint;
 mod chunk_log;
 mod cut;
 mod exemplars;

@@ -38,11 +38,11 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use checkpoint::write_checkpoint;
+pub use checkpoint::{try_write_checkpoint, write_checkpoint};
 pub use compress::Compression;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use log::{Lsn, Wal, WalTotals};
-pub use replay::{Damage, Replay, replay};
+pub use replay::{Damage, Replay, finished_records, first_segment, replay};
 pub use segments::SegmentNumber;
 
 /// How a log is written.

@@ -82,7 +82,8 @@ impl ChunkLog {
 
     /// Takes dead segments away in front.
     fn trim(&mut self) {
-        while self.segments.pop_front_if(|segment| segment.live == 0).is_some() {
+        while self.segments.front().is_some_and(|segment| segment.live == 0) {
+            self.segments.pop_front();
             self.first = self.first.wrapping_add(1);
         }
     }

@@ -27,9 +27,9 @@ use super::shard::SeriesPlace;
 use super::tenants::Tenant;
 use crate::block::meta::ThanosMeta;
 use crate::block::{BlockMeta, BlockWriter, BlockWriterSettings, ChunkPayload};
-use crate::chunk::{ChunkError, EncodedChunk};
+use crate::chunk::{ChunkError, EncodedChunk, decode};
 use crate::error::{Error, Result};
-use crate::model::{BlockId, Labels, TimeInterval, TimeRange, Timestamp};
+use crate::model::{BlockId, Labels, SampleBuffer, TimeInterval, TimeRange, Timestamp};
 
 /// What `meta.json` names as the source of a block that a head was cut into.
 const SOURCE: &str = "receive";
@@ -133,7 +133,13 @@ impl Head {
     }
 
     /// Copies the chunks of a series; late samples become chunks first, which can be marked.
-    fn copy_for_cut(&self, shard: usize, place: &SeriesPlace, interval: TimeInterval, copies: &mut ChunkCopies) -> Result<()> {
+    fn copy_for_cut(
+        &self,
+        shard: usize,
+        place: &SeriesPlace,
+        interval: TimeInterval,
+        copies: &mut ChunkCopies,
+    ) -> Result<()> {
         let failed = |error: ChunkError| Error::Internal(format!("head: {error}"));
         {
             let shard = self.shards[shard].read();
@@ -156,10 +162,14 @@ impl Head {
         for (shard, place, chunks) in written {
             let mut shard = self.shards[*shard].write();
             let Some(number) = shard.number_at(place) else { continue };
-            let Some(late) = shard.series[number as usize].late_mut() else { continue };
-            for late in &mut late.chunks {
-                let is_whole_before = late.chunk.mint >= range.mint || late.cut_to >= range.mint;
-                if chunks.contains(&late.chunk.at) && is_whole_before {
+            let super::shard::Shard { series, log, .. } = &mut *shard;
+            let Some(late) = series[number as usize].late_mut() else { continue };
+            for late in late.chunks.iter_mut().filter(|late| chunks.contains(&late.chunk.at)) {
+                // Samples before the range that are in no block keep the mark where it is.
+                let between = TimeInterval::new(late.cut_to, range.mint.saturating_sub(1));
+                let mut left = SampleBuffer::new();
+                let read = decode(late.chunk.encoding as u8, log.get(late.chunk.at), between, &mut left);
+                if read.is_ok() && left.is_empty() {
                     late.cut_to = late.cut_to.max(range.maxt);
                 }
             }
@@ -182,7 +192,8 @@ impl Head {
                 });
             }
         }
-        let range = |n: i64| TimeRange { mint: n.saturating_mul(block_ms), maxt: n.saturating_add(1).saturating_mul(block_ms) };
+        let range =
+            |n: i64| TimeRange { mint: n.saturating_mul(block_ms), maxt: n.saturating_add(1).saturating_mul(block_ms) };
         starts.into_iter().map(range).collect()
     }
 }

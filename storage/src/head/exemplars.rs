@@ -90,8 +90,11 @@ impl ExemplarRing {
         if exemplar.labels.iter().map(|(name, value)| chars(name) + chars(value)).sum::<usize>() > LABEL_CHARS_MAX {
             return Err(Rejection::ExemplarLabelsTooLong);
         }
-        let exemplar =
-            OwnedExemplar { labels: Labels::from_pairs(exemplar.labels.iter().copied()), t: exemplar.t, value: exemplar.value };
+        let exemplar = OwnedExemplar {
+            labels: Labels::from_pairs(exemplar.labels.iter().copied()),
+            t: exemplar.t,
+            value: exemplar.value,
+        };
         if let Some(newest) = self.series.get(&reference).and_then(|series| self.slots.get(series.newest)) {
             let newest = &newest.exemplar;
             let same_time = exemplar.t == newest.t;
@@ -191,7 +194,9 @@ mod tests {
         assert_eq!(push(&mut ring, 2, 2, 1.0), Ok(true));
         let mut found: Vec<_> = ring
             .series()
-            .map(|(series, exemplars)| (series.labels.to_string(), exemplars.map(|e| (e.t, e.value)).collect::<Vec<_>>()))
+            .map(|(series, exemplars)| {
+                (series.labels.to_string(), exemplars.map(|e| (e.t, e.value)).collect::<Vec<_>>())
+            })
             .collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let expected = [(r#"{s="1"}"#, vec![(10, 2.0)]), (r#"{s="2"}"#, vec![(1, 1.0), (2, 1.0)])];

@@ -21,7 +21,8 @@ use super::tenants::Tenant;
 use super::write::{Exemplar, HistogramSample, HistogramValue};
 use crate::model::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram};
 use crate::wal::record::{
-    ExemplarsEncoder, FloatHistogramsEncoder, HistogramsEncoder, MetadataEncoder, SampleEntry, SamplesEncoder, SeriesEncoder,
+    ExemplarsEncoder, FloatHistogramsEncoder, HistogramsEncoder, MetadataEncoder, SampleEntry, SamplesEncoder,
+    SeriesEncoder,
 };
 use crate::wal::{Lsn, Wal, WalError};
 
@@ -79,8 +80,7 @@ pub(super) fn encode_samples<'s>(
     match kind {
         RecordKind::Floats => {
             let started = samples.clone().any(|(_, sample)| sample.start != 0);
-            let mut encoder =
-                if started { SamplesEncoder::with_start_times(out) } else { SamplesEncoder::new(out) };
+            let mut encoder = if started { SamplesEncoder::with_start_times(out) } else { SamplesEncoder::new(out) };
             let mark = is_late.then_some(SampleEntry { series: LATE_MARK, t: 0, start: 0, value: 0.0 });
             let floats = samples.filter_map(|(series, SampleRef { t, start, value })| match value {
                 ValueRef::Float(value) => Some(SampleEntry { series, t, start, value }),
@@ -156,7 +156,12 @@ impl RoundLog {
 
     pub fn add_metadata(&mut self, reference: u64, metadata: &MetadataEntry) {
         let (kind, unit, help) = (metadata.kind as u8, metadata.unit.as_str(), metadata.help.as_str());
-        MetadataEncoder::new(self.next()).push(crate::wal::record::MetadataEntry { series: reference, kind, unit, help });
+        MetadataEncoder::new(self.next()).push(crate::wal::record::MetadataEntry {
+            series: reference,
+            kind,
+            unit,
+            help,
+        });
     }
 
     pub fn add_exemplar(&mut self, reference: u64, exemplar: &Exemplar<'_>) {
@@ -186,9 +191,8 @@ impl RoundLog {
         groups.sort_unstable();
         for group in groups {
             let wanted = accepted.iter().filter(move |accepted| accepted.group() == group);
-            let samples = wanted.map(|accepted| {
-                (targets[accepted.target as usize].reference, accepted.sample(request))
-            });
+            let samples =
+                wanted.map(|accepted| (targets[accepted.target as usize].reference, accepted.sample(request)));
             encode_samples(self.next(), group.2, group.0, samples);
         }
     }

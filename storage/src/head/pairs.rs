@@ -292,9 +292,8 @@ mod tests {
     #[test]
     fn labels_come_back_and_dead_pairs_go() {
         let mut pairs = Pairs::default();
-        let sets: Vec<Vec<(String, String)>> = (0..3_000)
-            .map(|i| vec![("a".to_owned(), i.to_string()), ("b".to_owned(), (i % 7).to_string())])
-            .collect();
+        let sets: Vec<Vec<(String, String)>> =
+            (0..3_000).map(|i| vec![("a".to_owned(), i.to_string()), ("b".to_owned(), (i % 7).to_string())]).collect();
         let mut labels = Vec::new();
         for (i, set) in sets.iter().enumerate() {
             let mut bytes = Vec::new();

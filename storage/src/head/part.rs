@@ -19,8 +19,8 @@ use super::shard::Shard;
 use crate::error::{Error, Result};
 use crate::model::{BlockId, Budget, Reservation, TimeInterval};
 use crate::store::{
-    BATCH_BYTES, BATCH_SERIES_MAX, BatchBuilder, KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet,
-    SeriesStream, Store, StoreInfo, check_deadline, label_set,
+    BATCH_BYTES, BATCH_SERIES_MAX, BatchBuilder, KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesRequest,
+    SeriesSet, SeriesStream, Store, StoreInfo, check_deadline, label_set,
 };
 
 /// The selected series of a head.

@@ -63,7 +63,7 @@ pub struct HeadReplay {
     pub samples: u64,
     /// Samples that were there already, or are in blocks.
     pub repeated: u64,
-    /// Entries of series that the log does not name.
+    /// Entries of series that the log does not name: these were dropped, since blocks had all of them, or lost to damage.
     pub unknown_series: u64,
     /// Records and entries that do not parse, and histograms that are not valid.
     pub invalid: u64,
@@ -108,7 +108,8 @@ impl Head {
             None => head_chunks::Found::default(),
         };
         let newest_chunk = found.chunks.values().flatten().map(|(chunk, _)| chunk.maxt).max();
-        let mut result = HeadReplay { head_chunks: found.count, adopted_through: newest_chunk, ..HeadReplay::default() };
+        let mut result =
+            HeadReplay { head_chunks: found.count, adopted_through: newest_chunk, ..HeadReplay::default() };
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, self.shards.len());
         let counts = Mutex::new(Counts::default());
         let outcome = std::thread::scope(|scope| {
@@ -270,7 +271,7 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(mut self) -> Found {
-        self.found.largest_reference = self.refs.largest();
+        self.found.largest_reference = self.found.largest_reference.max(self.refs.largest());
         self.found
     }
 
@@ -284,7 +285,8 @@ impl<'a> Reader<'a> {
                     if entry.series == LATE_MARK {
                         is_late = true;
                     } else {
-                        let float = FloatEntry { series: 0, is_late, t: entry.t, start: entry.start, value: entry.value };
+                        let float =
+                            FloatEntry { series: 0, is_late, t: entry.t, start: entry.start, value: entry.value };
                         this.float(entry.series, float);
                     }
                 });
@@ -293,7 +295,8 @@ impl<'a> Reader<'a> {
                 let mut is_late = is_wbl;
                 self.each(entries, |this, entry| {
                     is_late |= entry.series == LATE_MARK;
-                    let is_valid = crate::model::is_stale_nan(entry.histogram.sum) || entry.histogram.validate().is_ok();
+                    let is_valid =
+                        crate::model::is_stale_nan(entry.histogram.sum) || entry.histogram.validate().is_ok();
                     let value = HistogramValue::Integer(entry.histogram);
                     this.histogram(entry.series, (entry.t, entry.start), value, is_valid, is_late);
                 });
@@ -302,7 +305,8 @@ impl<'a> Reader<'a> {
                 let mut is_late = is_wbl;
                 self.each(entries, |this, entry| {
                     is_late |= entry.series == LATE_MARK;
-                    let is_valid = crate::model::is_stale_nan(entry.histogram.sum) || entry.histogram.validate().is_ok();
+                    let is_valid =
+                        crate::model::is_stale_nan(entry.histogram.sum) || entry.histogram.validate().is_ok();
                     let value = HistogramValue::Float(entry.histogram);
                     this.histogram(entry.series, (entry.t, entry.start), value, is_valid, is_late);
                 });
@@ -325,11 +329,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn each<T>(
-        &mut self,
-        entries: impl Iterator<Item = Result<T, RecordError>>,
-        mut take: impl FnMut(&mut Self, T),
-    ) {
+    fn each<T>(&mut self, entries: impl Iterator<Item = Result<T, RecordError>>, mut take: impl FnMut(&mut Self, T)) {
         for entry in entries {
             match entry {
                 Ok(entry) => take(self, entry),
@@ -339,8 +339,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The series of a number; of those that nobody has, the caller counts.
-    fn find(&self, reference: u64) -> Option<RefEntry> {
-        self.refs.get(reference)
+    fn find(&mut self, reference: u64) -> Option<RefEntry> {
+        let found = self.refs.get(reference);
+        if found.is_none() {
+            // no new series gets the number of one that is gone
+            self.found.largest_reference = self.found.largest_reference.max(reference);
+        }
+        found
     }
 
     fn series(&mut self, reference: u64, labels: LabelPairs<'_>) {
@@ -361,6 +366,7 @@ impl<'a> Reader<'a> {
         let tenant = head.tenants.get(name, &head.settings);
         if let Some(end) = (self.sources.blocks_end)(name) {
             tenant.raise_min_valid(end);
+            tenant.raise_truncated(end);
         }
         let key = head.hasher.key(tenant.number, all.iter().copied(), &mut self.text);
         let number = shard_of(key, head.shards.len());

@@ -43,7 +43,12 @@ impl KeyHasher {
     }
 
     /// The key of a series.
-    pub fn key<'a>(&self, tenant: u32, labels: impl Iterator<Item = (&'a str, &'a str)>, text: &mut Vec<u8>) -> [u64; 2] {
+    pub fn key<'a>(
+        &self,
+        tenant: u32,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        text: &mut Vec<u8>,
+    ) -> [u64; 2] {
         text.clear();
         push_text(text, tenant, labels);
         self.hash(text)
@@ -227,7 +232,11 @@ mod tests {
         let labels = [("a", "1"), ("b\u{0}", "é\u{10ffff}")];
         let write = SeriesWrite { labels: &labels, floats: &[], histograms: &[], exemplars: &[], metadata: None };
         let other = SeriesWrite { labels: &[], ..write };
-        assert!(request.push(&write, 1, &hasher, 0) && request.push(&write, 2, &hasher, 0) && request.push(&other, 1, &hasher, 0));
+        assert!(
+            request.push(&write, 1, &hasher, 0)
+                && request.push(&write, 2, &hasher, 0)
+                && request.push(&other, 1, &hasher, 0)
+        );
         assert_eq!(request.labels(request.series(0)), labels);
         assert_eq!(request.labels(request.series(2)), []);
         assert_ne!(request.series(0).key, request.series(1).key);

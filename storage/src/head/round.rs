@@ -163,7 +163,8 @@ impl<'h> Rounds<'h> {
         if let Some(series) = series {
             self.targets[i].reference = series.reference;
         } else if let Some(reason) = self.refuse_labels(request, pending) {
-            let times = request.floats(pending).iter().map(|f| f.t).chain(request.histograms(pending).iter().map(|h| h.t));
+            let times =
+                request.floats(pending).iter().map(|f| f.t).chain(request.histograms(pending).iter().map(|h| h.t));
             times.for_each(|t| self.outcome.reject(|| request.owned_labels(pending), t, reason));
             return;
         }
@@ -282,7 +283,11 @@ impl<'h> Rounds<'h> {
                 (Some(series), _) => series.append(log, sample, block_ms).map_err(invalid),
             };
             if let Err(reason) = result {
-                let written = if accepted.kind != RecordKind::Floats { &mut self.outcome.histograms } else { &mut self.outcome.floats };
+                let written = if accepted.kind != RecordKind::Floats {
+                    &mut self.outcome.histograms
+                } else {
+                    &mut self.outcome.floats
+                };
                 *written -= 1;
                 let pending = request.series(target.pending);
                 self.outcome.reject(|| request.owned_labels(pending), sample.t, reason);

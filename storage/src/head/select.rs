@@ -125,7 +125,9 @@ impl Builder {
     ) -> Result<()> {
         let mut own = String::new();
         for i in selected.iter() {
-            let Some(series) = shard.series.get(i as usize).filter(|series| series.overlaps(interval)) else { continue };
+            let Some(series) = shard.series.get(i as usize).filter(|series| series.overlaps(interval)) else {
+                continue;
+            };
             let Some(join) = joins.get(&series.tenant) else { continue };
             if self.size() + own.len() + RESERVE_BYTES / 2 > self.reservation.size() {
                 self.reservation.try_grow(RESERVE_BYTES.max(self.size() / 4))?;

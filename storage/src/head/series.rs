@@ -156,7 +156,12 @@ impl Series {
     }
 
     /// Appends a float that is younger than the newest sample.
-    pub fn append_float(&mut self, log: &mut ChunkLog, sample: (Timestamp, f64), block_ms: i64) -> Result<(), ChunkError> {
+    pub fn append_float(
+        &mut self,
+        log: &mut ChunkLog,
+        sample: (Timestamp, f64),
+        block_ms: i64,
+    ) -> Result<(), ChunkError> {
         let (t, value) = sample;
         if self.floats.is_empty() || self.floats.len() >= SAMPLES_PER_CHUNK || t >= self.open_end {
             return self.append(log, SampleRef { t, start: 0, value: ValueRef::Float(value) }, block_ms);
@@ -455,7 +460,11 @@ impl Series {
 }
 
 /// A chunk without its samples in `intervals`.
-fn without(chunk: &ClosedChunk, log: &mut ChunkLog, intervals: &[TimeInterval]) -> Result<Vec<ClosedChunk>, ChunkError> {
+fn without(
+    chunk: &ClosedChunk,
+    log: &mut ChunkLog,
+    intervals: &[TimeInterval],
+) -> Result<Vec<ClosedChunk>, ChunkError> {
     if !intervals.iter().any(|deleted| deleted.overlaps(chunk.interval())) {
         return Ok(vec![*chunk]);
     }

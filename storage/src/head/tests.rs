@@ -78,8 +78,7 @@ fn rejections_are_those_of_prometheus() {
     assert_eq!(reasons(&outcome), expected);
     assert_eq!(reasons(&append(&head, "", &[("a", "2")], &[(8 * hour, 1.0)])), [(8 * hour, OutOfBounds)]);
 
-    let settings =
-        HeadSettings { out_of_order_window_ms: 2 * hour, max_future_ms: hour, ..HeadSettings::default() };
+    let settings = HeadSettings { out_of_order_window_ms: 2 * hour, max_future_ms: hour, ..HeadSettings::default() };
     let head = Head::new(settings, Arc::new(ManualClock::new(10 * hour)));
     assert_eq!(append(&head, "x", &labels, &[(10 * hour, 1.0)]).floats, 1);
     let outcome = append(&head, "x", &labels, &[(9 * hour, 5.0), (8 * hour - 1, 1.0), (11 * hour + 1, 1.0)]);
@@ -97,7 +96,13 @@ fn a_series_may_come_twice_in_a_request() {
     let labels = [("a", "1")];
     for t in [1, 2, 2, 1] {
         let floats = [FloatSample { t, start: 0, value: 1.0 }];
-        appender.push(&SeriesWrite { labels: &labels, floats: &floats, histograms: &[], exemplars: &[], metadata: None });
+        appender.push(&SeriesWrite {
+            labels: &labels,
+            floats: &floats,
+            histograms: &[],
+            exemplars: &[],
+            metadata: None,
+        });
     }
     let outcome = appender.commit().unwrap().outcome;
     assert_eq!((outcome.floats, outcome.new_series, outcome.rejected_count()), (3, 1, 1));

@@ -29,6 +29,19 @@ pub fn write_checkpoint(
     through_segment: SegmentNumber,
     records: impl Iterator<Item = Vec<u8>>,
 ) -> Result<()> {
+    try_write_checkpoint(dir, disk, through_segment, records.map(Ok))
+}
+
+/// As [`write_checkpoint`], of records that may turn out not to come.
+///
+/// # Errors
+/// The disk's and that of a record; then the log is as it was.
+pub fn try_write_checkpoint(
+    dir: &Path,
+    disk: &dyn Disk,
+    through_segment: SegmentNumber,
+    records: impl Iterator<Item = Result<Vec<u8>>>,
+) -> Result<()> {
     let checkpoints = segments::list_checkpoints(disk, dir)?;
     if checkpoints.iter().all(|(number, _)| *number != through_segment) {
         let finished = segments::checkpoint_path(dir, through_segment);
@@ -48,7 +61,7 @@ pub fn write_checkpoint(
     Ok(())
 }
 
-fn write_segments(disk: &dyn Disk, folder: &Path, records: impl Iterator<Item = Vec<u8>>) -> Result<()> {
+fn write_segments(disk: &dyn Disk, folder: &Path, records: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
     let mut records = records.peekable();
     let mut frames = Vec::with_capacity(WRITE_BYTES);
     for number in 0.. {
@@ -56,9 +69,12 @@ fn write_segments(disk: &dyn Disk, folder: &Path, records: impl Iterator<Item = 
         let failed = |e| Error::io(&path, e);
         let mut file = disk.create(&path).map_err(failed)?;
         let mut framer = Framer::new(Compression::None);
-        while let Some(record) = records.peek()
-            && framer.push(record, SEGMENT_BYTES, &mut frames)
-        {
+        while let Some(record) = records.peek() {
+            match record {
+                Ok(record) if framer.push(record, SEGMENT_BYTES, &mut frames) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error.clone()),
+            }
             records.next();
             if frames.len() >= WRITE_BYTES {
                 file.write_all(&frames).map_err(failed)?;

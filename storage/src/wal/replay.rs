@@ -95,6 +95,39 @@ pub fn replay(
     Ok(result)
 }
 
+/// Hands the whole records of the newest checkpoint and of the segments after it through `through`, all of which are finished, to
+/// `visit`. Nothing is mended, so this may be done while the log is written.
+///
+/// # Errors
+/// A file that cannot be read, and what `visit` returns.
+pub fn finished_records(
+    dir: &Path,
+    disk: &dyn Disk,
+    through: SegmentNumber,
+    visit: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let checkpoint = segments::list_checkpoints(disk, dir)?.into_iter().rfind(|(number, _)| *number <= through);
+    let after = checkpoint.as_ref().map(|(number, _)| *number);
+    let mut files = match &checkpoint {
+        Some((_, folder)) => segments::list_segments(disk, folder)?,
+        None => Vec::new(),
+    };
+    let segments = segments::list_segments(disk, dir)?;
+    files.extend(segments.into_iter().filter(|(number, _)| Some(*number) > after && *number <= through));
+    for (_, file) in files {
+        read_file(disk, &file, visit)?;
+    }
+    Ok(())
+}
+
+/// The number of the oldest segment of the log in `dir`, if it has any.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn first_segment(dir: &Path, disk: &dyn Disk) -> Result<Option<SegmentNumber>> {
+    Ok(segments::list_segments(disk, dir)?.first().map(|(number, _)| *number))
+}
+
 /// Whether all files of a checkpoint are as they were written.
 fn is_undamaged(disk: &dyn Disk, folder: &Path) -> Result<bool> {
     for (_, file) in segments::list_segments(disk, folder)? {

@@ -70,7 +70,11 @@ fn compare(found: &Samples, expected: &Samples) {
     for (series, samples) in expected {
         let found = found.get(series).unwrap_or_else(|| panic!("{series} is missing"));
         let differ = samples.iter().filter(|(t, value)| found.get(t) != Some(value)).take(3).collect::<Vec<_>>();
-        assert!(differ.is_empty(), "{series}: expected {differ:?}, found {:?}", differ.iter().map(|(t, _)| found.get(t)));
+        assert!(
+            differ.is_empty(),
+            "{series}: expected {differ:?}, found {:?}",
+            differ.iter().map(|(t, _)| found.get(t))
+        );
         assert_eq!(found.len(), samples.len(), "{series} has more than it should");
     }
     assert_eq!(found.len(), expected.len(), "series that should not be there");
@@ -112,7 +116,8 @@ async fn the_data_directory_of_a_prometheus() {
     let cache = SideIndexCache::new(SideIndexSettings::default());
     let blocks = LocalDirStore::open(folder.path(), cache).await.unwrap();
     let end = blocks.info().interval.maxt + 1;
-    let head = Head::new(HeadSettings { max_exemplars: 1_000, ..bare(&[]).settings().clone() }, Arc::new(ManualClock::new(0)));
+    let head =
+        Head::new(HeadSettings { max_exemplars: 1_000, ..bare(&[]).settings().clone() }, Arc::new(ManualClock::new(0)));
     let (wal, wbl, chunks) = (folder.path().join("wal"), folder.path().join("wbl"), folder.path().join("chunks_head"));
     let sources = ReplaySources {
         wal: &wal,

@@ -10,6 +10,7 @@ use crate::model::{
 };
 use crate::side_index::{SideIndexCache, SideIndexSettings};
 use crate::store::LocalDirStore;
+use crate::wal::{RealDisk, SyncPolicy, Wal, WalSettings};
 
 const BLOCK_MS: i64 = 1_000;
 const WINDOW_MS: i64 = 3_000;
@@ -25,7 +26,7 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let append = (0..3_u8, prop_oneof![4 => 0..40_i64, 1 => -3_500..0_i64, 1 => 100..900_i64])
         .prop_map(|(series, after)| Op::Append { series, after });
-    prop::collection::vec(prop_oneof![60 => append, 1 => Just(Op::Cut)], 1..600)
+    prop::collection::vec(prop_oneof![60 => append, 1 => Just(Op::Cut)], 1..400)
 }
 
 /// What series `series` has at `t`: the same in every run, so that it does not matter which of two equal samples stays.
@@ -76,10 +77,15 @@ pub(super) fn append_one(head: &Head, series: u8, t: Timestamp) -> bool {
     let start = if t % 11 == 0 { t - 5 } else { 0 };
     let (float, histogram) = sample(series, t);
     let floats: Vec<_> = float.into_iter().map(|value| FloatSample { t, start, value }).collect();
-    let histograms: Vec<_> =
-        histogram.into_iter().map(|histogram| HistogramSample { t, start, histogram }).collect();
+    let histograms: Vec<_> = histogram.into_iter().map(|histogram| HistogramSample { t, start, histogram }).collect();
     let mut appender = head.appender("x");
-    appender.push(&SeriesWrite { labels: &labels, floats: &floats, histograms: &histograms, exemplars: &[], metadata: None });
+    appender.push(&SeriesWrite {
+        labels: &labels,
+        floats: &floats,
+        histograms: &histograms,
+        exemplars: &[],
+        metadata: None,
+    });
     let outcome = appender.commit().unwrap().outcome;
     assert_eq!(outcome.floats + outcome.histograms + outcome.rejected_count(), 1);
     assert!(outcome.rejections.iter().all(|r| r.reason == Rejection::TooOld), "{outcome:?}");
@@ -87,7 +93,12 @@ pub(super) fn append_one(head: &Head, series: u8, t: Timestamp) -> bool {
 }
 
 pub(super) fn settings() -> HeadSettings {
-    HeadSettings { block_duration_ms: BLOCK_MS, out_of_order_window_ms: WINDOW_MS, shards: 2, ..HeadSettings::default() }
+    HeadSettings {
+        block_duration_ms: BLOCK_MS,
+        out_of_order_window_ms: WINDOW_MS,
+        shards: 2,
+        ..HeadSettings::default()
+    }
 }
 
 fn cut(head: &Head, newest: Timestamp, folder: &Path, blocks: &mut u64) {
@@ -103,13 +114,25 @@ fn cut(head: &Head, newest: Timestamp, folder: &Path, blocks: &mut u64) {
     }
 }
 
+/// A head with a log in `folder`, filled from what is there.
+fn with_log(folder: &Path) -> (Head, HeadReplay) {
+    let head = Head::new(settings(), Arc::new(ManualClock::new(0)));
+    let sources = ReplaySources { wal: folder, chunks_head: None, wbl: None, tenant: "none", blocks_end: &|_| None };
+    let replay = head.replay(sources, &RealDisk).unwrap();
+    let sync = SyncPolicy::Never;
+    let settings = WalSettings { segment_bytes: 32 << 10, sync, ..WalSettings::default() };
+    let wal = Wal::open(folder, Arc::new(RealDisk), settings, replay.wal.next_segment).unwrap();
+    assert!(head.attach(Arc::new(wal)));
+    (head, replay)
+}
+
 async fn blocks(folder: &Path) -> Samples {
     let cache = SideIndexCache::new(SideIndexSettings::default());
     read_all(&LocalDirStore::open(folder, cache).await.unwrap()).await
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 48 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 6 }))]
 
     #[test]
     fn what_was_taken_is_read_back(ops in ops()) {
@@ -144,5 +167,36 @@ proptest! {
         prop_assert_eq!(head.stats().series, 0);
         prop_assert_eq!(head.stats().chunks, 0);
         prop_assert!(is_stale_nan(sample(0, 10).0.unwrap()));
+    }
+
+    #[test]
+    fn a_replay_comes_to_the_same(ops in ops(), restarts in prop::collection::vec(0..400_usize, 0..3)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (folder, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (mut head, _) = with_log(log.path());
+        let (mut newest, mut written) = (10_000, 0);
+        for (i, op) in ops.into_iter().enumerate() {
+            match op {
+                Op::Append { series, after } => {
+                    if append_one(&head, series, newest + after) {
+                        newest = newest.max(newest + after);
+                    }
+                }
+                Op::Cut => {
+                    cut(&head, newest, folder.path(), &mut written);
+                    head.checkpoint(log.path(), &RealDisk).unwrap();
+                }
+            }
+            if restarts.contains(&i) {
+                let before = runtime.block_on(read_all(&head));
+                head.journal.wal().unwrap().close().unwrap();
+                let (next, replay) = with_log(log.path());
+                prop_assert_eq!((replay.invalid, &replay.wal.damage[..]), (0, &[][..]));
+                let in_blocks = runtime.block_on(blocks(folder.path()));
+                let after = runtime.block_on(read_all(&next));
+                prop_assert_eq!(union(after, in_blocks.clone()), union(before, in_blocks));
+                head = next;
+            }
+        }
     }
 }
