@@ -22,6 +22,7 @@ mod label_join;
 mod local_dir;
 mod request;
 mod selection;
+mod union;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use bucket::{BucketSettings, BucketStore};
 pub use files::{BlockFiles, JoinedReads};
 pub use local_dir::LocalDirStore;
 pub use request::{KeyRange, LabelRequest, SeriesRequest};
+pub use union::UnionStore;
 
 /// Batches of [`series_schema`](crate::schema::series_schema), sorted by `labels`.
 pub type SeriesStream = BoxStream<'static, Result<RecordBatch>>;
@@ -87,6 +89,11 @@ pub trait Store: Send + Sync + Debug {
 pub trait SeriesPart: Send + Sync + Debug {
     /// What stands behind it, for EXPLAIN and messages: a ULID, `head`, an address.
     fn name(&self) -> String;
+
+    /// What the samples of all selected series lie within; all of time where a part cannot tell. Parts are ordered by it.
+    fn interval(&self) -> TimeInterval {
+        TimeInterval::ALL
+    }
 
     /// How many series are selected.
     fn series_count(&self) -> usize;

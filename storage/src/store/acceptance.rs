@@ -7,7 +7,7 @@
 #[cfg(test)]
 pub(crate) mod blocks;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

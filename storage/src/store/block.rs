@@ -217,6 +217,12 @@ impl BlockStore {
 }
 
 impl Inner {
+    /// The times that its samples lie within.
+    fn covers(&self) -> TimeInterval {
+        let range = self.meta.range();
+        TimeInterval::new(range.mint, range.maxt.saturating_sub(1))
+    }
+
     async fn select_in(
         &self,
         side_index: &SideIndex,
@@ -280,11 +286,7 @@ impl Attempt {
 #[async_trait]
 impl Store for BlockStore {
     fn info(&self) -> StoreInfo {
-        let range = self.range();
-        StoreInfo {
-            external_labels: vec![self.inner.external_labels.clone()],
-            interval: TimeInterval::new(range.mint, range.maxt.saturating_sub(1)),
-        }
+        StoreInfo { external_labels: vec![self.inner.external_labels.clone()], interval: self.inner.covers() }
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {
@@ -403,6 +405,7 @@ fn insert(set: &mut BTreeSet<String>, value: &str, reservation: &mut Reservation
 #[derive(Debug)]
 struct BlockPart {
     fetch: Arc<ChunkFetch>,
+    covers: TimeInterval,
 }
 
 impl BlockPart {
@@ -416,13 +419,17 @@ impl BlockPart {
             deadline: request.deadline,
             budget: Arc::clone(&request.budget),
         };
-        Self { fetch: Arc::new(fetch) }
+        Self { fetch: Arc::new(fetch), covers: inner.covers() }
     }
 }
 
 impl SeriesPart for BlockPart {
     fn name(&self) -> String {
         self.fetch.files.id().to_string()
+    }
+
+    fn interval(&self) -> TimeInterval {
+        self.covers
     }
 
     fn series_count(&self) -> usize {

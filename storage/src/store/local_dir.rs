@@ -80,6 +80,14 @@ impl Store for LocalDirStore {
     async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet> {
         Ok(label_set(self.blocks().label_values(name, &request).await?, request.limit))
     }
+
+    async fn refresh(&self, block: BlockId) -> Result<()> {
+        // another request may have done it already
+        if self.blocks().get(block).is_some() {
+            self.reload().await?;
+        }
+        Ok(())
+    }
 }
 
 /// The folders of `path` that are named like blocks, in order.
