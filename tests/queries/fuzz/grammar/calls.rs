@@ -122,8 +122,8 @@ impl Grammar<'_> {
                 format!("{}, {}, {vector}", self.random.pick(&bounds), self.random.pick(&bounds))
             }
             _ => {
-                let (a, b) = (self.quantile(), self.quantile());
-                format!("{vector}, \"{}\", {a}, {b}", self.random.pick(&["q", "job"]))
+                let quantiles: Vec<String> = (0..=self.random.below(3)).map(|_| self.quantile()).collect();
+                format!("{vector}, \"{}\", {}", self.random.pick(&["q", "job"]), quantiles.join(", "))
             }
         }
     }

@@ -190,8 +190,16 @@ impl Grammar<'_> {
                 format!("{function}({})", self.subquery_of(&inner))
             }
             "duration expression" => {
-                let lengths =
-                    ["step() * 2 + 1m", "1m + 30", "max_of(2m, range() / 4 + 1)", "2 ^ 6", "-(-90s)", "7m % 4m"];
+                let lengths = [
+                    "step() * 2 + 1m",
+                    "1m + 30",
+                    "max_of(2m, range() / 4 + 1)",
+                    "min_of(range(), 3m) + 1m",
+                    "2 ^ 6",
+                    "-(-90s)",
+                    "7m % 4m",
+                    "+10m / 4",
+                ];
                 let (length, by) = (*self.random.pick(&lengths), *self.random.pick(&["30s", "step()", "2m"]));
                 format!("{function}({selector}[{length}] offset ({by} - 1m))")
             }
