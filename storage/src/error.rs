@@ -60,6 +60,14 @@ pub enum Error {
         /// The object store's error.
         source: Arc<object_store::Error>,
     },
+    /// The object store did not take a file.
+    #[error("cannot upload {what}: {source}")]
+    Upload {
+        /// The file and its block.
+        what: String,
+        /// The object store's error.
+        source: Arc<object_store::Error>,
+    },
     /// The local file system failed.
     #[error("{path}: {source}")]
     Io {
@@ -80,7 +88,7 @@ impl Error {
     /// Whether the same call may succeed later without anybody mending anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::ObjectStore { .. } | Error::BlockGone(_))
+        matches!(self, Error::ObjectStore { .. } | Error::Upload { .. } | Error::BlockGone(_))
     }
 
     /// What the object store answered when `file` of `place` was read.
@@ -90,6 +98,12 @@ impl Error {
             object_store::Error::NotFound { .. } => Error::NotFound { place: place.to_string(), file: file.to_owned() },
             source => Error::ObjectStore { what: format!("{file} of {place}"), source: Arc::new(source) },
         }
+    }
+
+    /// What the object store answered when `file` of `place` was written.
+    #[must_use]
+    pub fn upload(place: impl std::fmt::Display, file: &str, source: object_store::Error) -> Self {
+        Error::Upload { what: format!("{file} of {place}"), source: Arc::new(source) }
     }
 
     /// An I/O error with the path that it happened on.

@@ -16,6 +16,7 @@ pub mod index;
 mod mmap;
 pub mod model;
 pub mod schema;
+pub mod shipper;
 pub mod side_index;
 pub mod store;
 pub mod wal;

@@ -285,7 +285,7 @@ impl BlockMeta {
 }
 
 /// JSON indented with tabs, one line feed at the end.
-pub(super) fn to_tabbed_json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn to_tabbed_json(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut json = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);

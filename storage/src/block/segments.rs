@@ -282,7 +282,7 @@ impl SegmentsWriter {
 }
 
 /// Makes the entries of a folder durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Error::io(dir, e))
 }
 
