@@ -95,7 +95,8 @@ pub(super) fn encode_samples<'s>(
                 _ => HistogramsEncoder::with_start_times(out),
             };
             if is_late {
-                encoder.push(LATE_MARK, 0, 0, &Histogram::default());
+                let schema = if kind == RecordKind::IntegerCustom { CUSTOM_BUCKETS_SCHEMA } else { 0 };
+                encoder.push(LATE_MARK, 0, 0, &Histogram { schema, ..Histogram::default() });
             }
             for (series, sample) in samples {
                 if let ValueRef::Integer(histogram) = sample.value {
@@ -110,7 +111,8 @@ pub(super) fn encode_samples<'s>(
                 _ => FloatHistogramsEncoder::with_start_times(out),
             };
             if is_late {
-                encoder.push(LATE_MARK, 0, 0, &FloatHistogram::default());
+                let schema = if kind == RecordKind::FloatCustom { CUSTOM_BUCKETS_SCHEMA } else { 0 };
+                encoder.push(LATE_MARK, 0, 0, &FloatHistogram { schema, ..FloatHistogram::default() });
             }
             for (series, sample) in samples {
                 if let ValueRef::FloatHistogram(histogram) = sample.value {
