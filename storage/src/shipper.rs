@@ -270,8 +270,9 @@ impl Shipper {
                 }
                 _ => {}
             }
-            let (metas, damaged) = local_metas(&dir)?;
-            Ok(LocalBlocks { metas, damaged, uploaded: record.load() })
+            let mut local = local_blocks(&dir)?;
+            local.uploaded = record.load();
+            Ok(local)
         })
         .await
     }
@@ -328,18 +329,19 @@ impl fmt::Debug for Shipper {
 }
 
 /// What is in the folder.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LocalBlocks {
     /// Oldest first.
     metas: Vec<BlockMeta>,
     /// Blocks whose `meta.json` cannot be read.
     damaged: Vec<(BlockId, Error)>,
+    /// Those recorded as uploaded.
     uploaded: BTreeSet<BlockId>,
 }
 
-/// The `meta.json` files in `dir`. A folder without one is not yet, or no longer, a block.
-fn local_metas(dir: &Path) -> Result<(Vec<BlockMeta>, Vec<(BlockId, Error)>)> {
-    let (mut metas, mut damaged) = (Vec::new(), Vec::new());
+/// The blocks in `dir`. A folder without one is not yet, or no longer, a block.
+fn local_blocks(dir: &Path) -> Result<LocalBlocks> {
+    let LocalBlocks { mut metas, mut damaged, uploaded } = LocalBlocks::default();
     let io = |error| Error::io(dir, error);
     for entry in std::fs::read_dir(dir).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
@@ -362,7 +364,7 @@ fn local_metas(dir: &Path) -> Result<(Vec<BlockMeta>, Vec<(BlockId, Error)>)> {
     }
     metas.sort_by_key(|meta| (meta.min_time, meta.id()));
     damaged.sort_by_key(|(id, _)| *id);
-    Ok((metas, damaged))
+    Ok(LocalBlocks { metas, damaged, uploaded })
 }
 
 fn is_missing(error: &std::io::Error) -> bool {
