@@ -94,8 +94,8 @@ impl ElementFunction {
     }
 }
 
-/// Applies a function to every sample and drops the metric's name, but for [`ElementFunction::KeepFloats`]. Keeps partitions. Labels may become equal: see
-/// [`UniqueLabelsExec`](crate::UniqueLabelsExec).
+/// Applies a function to every sample and drops the metric's name, but for [`ElementFunction::KeepFloats`]. Keeps partitions. Labels
+/// may become equal: see [`UniqueLabelsExec`](crate::UniqueLabelsExec).
 #[derive(Debug)]
 pub struct MapExec {
     input: Arc<dyn ExecutionPlan>,
