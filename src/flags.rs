@@ -4,6 +4,7 @@
 
 pub mod document;
 mod generate;
+mod load;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use compat::parse_duration_flag;
 
 pub use self::generate::GenerateFlags;
+pub use self::load::{LoadFlags, Start};
 use crate::memory::{ByteSize, parse_byte_size};
 
 /// Long-term storage for Prometheus metrics, and PromQL over it.
@@ -47,6 +49,8 @@ pub enum Role {
 pub enum Tool {
     /// Write blocks that are made up from a seed; the same flags give the same bytes.
     Generate(Box<GenerateFlags>),
+    /// Send made-up samples to an endpoint of remote write, as fast as they are acknowledged, or check that they are there.
+    Load(Box<LoadFlags>),
 }
 
 /// Flags of `all`.

@@ -1,7 +1,9 @@
 //! `quiver tools`: what is of use beside a running Quiver, one file a command.
 
 mod generate;
+mod load;
 
+pub use self::load::Protocol;
 use crate::flags::Tool;
 use crate::logging;
 
@@ -14,6 +16,10 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::Generate(flags) => {
             logging::start(flags.log);
             generate::run(flags)
+        }
+        Tool::Load(flags) => {
+            logging::start(flags.log);
+            load::run(flags)
         }
     }
 }
