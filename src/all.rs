@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use compat::objstore::open_directory;
+use compat::remote::Dialect;
 
 use crate::data_dir::DataDir;
 use crate::flags::AllFlags;
-use crate::query::QueryRole;
+use crate::ingest::IngestSettings;
+use crate::query::{IngestRole, QueryRole};
 use crate::settings;
 
 /// Runs until a signal comes.
@@ -15,6 +17,7 @@ use crate::settings;
 /// Where the flags are wrong, the data directory is in use, or the server cannot start.
 pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::Result<()> {
     let configured = settings::bucket(&flags.objstore)?;
+    let ingest = IngestSettings::try_new(&flags.ingest)?;
     if flags.sample && configured.is_some() {
         anyhow::bail!("--sample fills the bucket of the data directory; it excludes --objstore.config and its file");
     }
@@ -23,10 +26,24 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
         let blocks = data_dir.add_sample()?;
         tracing::info!(blocks, "sample blocks added");
     }
+    // into a bucket of its own nothing is uploaded: the blocks are in the data directory already
+    let upload_to = configured.clone();
     let bucket = match configured {
         Some(bucket) => bucket,
         None => open_directory(&data_dir.bucket())?,
     };
-    let role = QueryRole { bucket, cache_dir: Some(data_dir.cache()), sync_interval: flags.sync_block_duration };
+    let role = QueryRole {
+        bucket: Some(bucket),
+        cache_dir: Some(data_dir.cache()),
+        sync_interval: flags.sync_block_duration,
+        ingest: Some(IngestRole {
+            folder: data_dir.tsdb(),
+            settings: ingest,
+            upload_to,
+            dialects: vec![Dialect::Prometheus, Dialect::Thanos],
+            listen: None,
+            own_metrics: Some(flags.ingest.default_tenant.clone()),
+        }),
+    };
     role.run(&flags.query, &flags.server, flag_values)
 }

@@ -1,4 +1,4 @@
-//! The data directory: `{bucket,cache}` under one lock file.
+//! The data directory: `{bucket,tsdb,cache}` under one lock file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,11 +10,17 @@ use rustix::fs::{FlockOperation, flock};
 /// Where the sample blocks are, which come with the source and not with the program.
 const SAMPLE_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bucket");
 
-/// A data directory that this process alone uses. The lock goes with the value, and with the process, however it ends.
+/// A data directory that this process alone uses.
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
+}
+
+/// A folder that this process alone uses. The lock goes with the value, and with the process, however it ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
 }
 
 impl DataDir {
@@ -23,41 +29,21 @@ impl DataDir {
     /// # Errors
     /// Where another process has it, or it cannot be written.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
-        for folder in ["bucket", "cache"] {
+        for folder in ["bucket", "tsdb", "cache"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
         }
-        let path = root.join("lock");
-        let mut lock = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
-                let mut owner = String::new();
-                // only to name it; the lock alone decides
-                let _ = lock.take(32).read_to_string(&mut owner);
-                bail!("the data directory {} is in use by process {}", root.display(), owner.trim());
-            }
-            Err(error) => bail!("cannot lock {}: {}", path.display(), io::Error::from(error)),
-        }
-        let note = || -> io::Result<()> {
-            lock.set_len(0)?;
-            lock.seek(SeekFrom::Start(0))?;
-            writeln!(lock, "{}", std::process::id())
-        };
-        let mut note = note;
-        note().with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        Ok(Self { root: root.to_owned(), _lock: FolderLock::take(root)? })
     }
 
     /// The folder of the bucket.
     pub fn bucket(&self) -> PathBuf {
         self.root.join("bucket")
+    }
+
+    /// The folder of what is written.
+    pub fn tsdb(&self) -> PathBuf {
+        self.root.join("tsdb")
     }
 
     /// The folder of what can be made again.
@@ -91,6 +77,41 @@ impl DataDir {
             }
         }
         Ok(copied)
+    }
+}
+
+impl FolderLock {
+    /// Takes the folder, and makes it where it does not exist.
+    ///
+    /// # Errors
+    /// Where another process has it, or it cannot be written.
+    pub fn take(folder: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let path = folder.join("lock");
+        let mut lock = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
+                let mut owner = String::new();
+                // only to name it; the lock alone decides
+                let _ = lock.take(32).read_to_string(&mut owner);
+                bail!("the data directory {} is in use by process {}", folder.display(), owner.trim());
+            }
+            Err(error) => bail!("cannot lock {}: {}", path.display(), io::Error::from(error)),
+        }
+        let mut note = || -> io::Result<()> {
+            lock.set_len(0)?;
+            lock.seek(SeekFrom::Start(0))?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        note().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { _file: lock })
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod document;
 mod generate;
 mod load;
+mod ingest;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use compat::parse_duration_flag;
 
 pub use self::generate::GenerateFlags;
 pub use self::load::{LoadFlags, Start};
+pub use self::ingest::{IngestFlags, ReceiveFlags, WalSync};
 use crate::memory::{ByteSize, parse_byte_size};
 
 /// Long-term storage for Prometheus metrics, and PromQL over it.
@@ -34,6 +36,8 @@ pub struct Cli {
 pub enum Role {
     /// Everything in one process, with its bucket in a local folder unless told otherwise.
     All(Box<AllFlags>),
+    /// Take remote write, keep it safe, and upload it to a bucket block by block.
+    Receive(Box<ReceiveFlags>),
     /// Answer queries over the blocks of a bucket.
     Query(Box<QueryRoleFlags>),
     /// What is of use beside a running Quiver.
@@ -56,7 +60,7 @@ pub enum Tool {
 /// Flags of `all`.
 #[derive(Debug, Args)]
 pub struct AllFlags {
-    /// Folder that holds bucket and cache. Made where it does not exist
+    /// Folder that holds what is written, the bucket and the cache. Made where it does not exist
     #[arg(long = "data-dir", value_name = "DIR", default_value = "quiver-data")]
     pub data_dir: PathBuf,
     /// Put the sample blocks that come with the source into the bucket, where it is empty
@@ -65,6 +69,8 @@ pub struct AllFlags {
     /// How often the bucket is looked at for new blocks
     #[arg(long = "sync-block-duration", value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub sync_block_duration: Duration,
+    #[command(flatten)]
+    pub ingest: IngestFlags,
     #[command(flatten)]
     pub objstore: ObjstoreFlags,
     #[command(flatten)]

@@ -3,9 +3,12 @@
 mod all;
 mod data_dir;
 mod flags;
+mod ingest;
 mod logging;
 mod memory;
+mod own_metrics;
 mod query;
+mod receive;
 mod server;
 mod settings;
 mod signals;
@@ -42,6 +45,10 @@ fn run(cli: Cli, flag_values: std::collections::BTreeMap<String, String>) -> any
         Role::All(flags) => {
             logging::start(flags.log);
             all::run(&flags, flag_values)
+        }
+        Role::Receive(flags) => {
+            logging::start(flags.log);
+            receive::run(&flags, flag_values)
         }
         Role::Query(flags) => {
             logging::start(flags.log);

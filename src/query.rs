@@ -1,4 +1,5 @@
-//! `quiver query`: answers queries over the blocks of a bucket. What [`crate::all`] does too, once it has its folder.
+//! `quiver query`: answers queries over the blocks of a bucket. What [`crate::all`] and [`crate::receive`] do too, over what is
+//! written to them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,20 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use compat::http::{Api, BlockMetrics, Readiness, register_process};
+use axum::Router;
+use compat::http::{Api, ApiSettings, BlockMetrics, Readiness, register_process};
 use compat::objstore::Bucket;
-use engine::Engine;
+use compat::remote::{Dialect, ReadSettings, Reader, federate_router, read_router};
+use engine::{Engine, EngineSettings};
 use prometheus_client::registry::Registry;
 use storage::bucket::{BlockState, SyncReport};
 use storage::side_index::{SideIndexCache, SideIndexSettings};
-use storage::store::{BucketSettings, BucketStore};
+use storage::store::{BucketSettings, BucketStore, UnionStore};
 use storage::{Clock, Store};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::flags::{QueryFlags, QueryRoleFlags, ServerFlags};
+use crate::ingest::{Ingest, IngestSettings};
+use crate::own_metrics::OwnMetrics;
 use crate::server;
-use crate::settings::{self, ServerSettings};
+use crate::settings::{self, ListenAddress, ServerSettings};
 use crate::signals::stop_signal;
 
 /// Stack of each thread: the deepest query that the parser lets through is walked recursively.
@@ -37,19 +43,38 @@ pub fn run(flags: &QueryRoleFlags, flag_values: BTreeMap<String, String>) -> any
     if let Some(folder) = &cache_dir {
         std::fs::create_dir_all(folder).with_context(|| format!("--cache-dir={}: cannot be made", folder.display()))?;
     }
-    let role = QueryRole { bucket, cache_dir, sync_interval: flags.sync_block_duration };
+    let role = QueryRole { bucket: Some(bucket), cache_dir, sync_interval: flags.sync_block_duration, ingest: None };
     role.run(&flags.query, &flags.server, flag_values)
 }
 
-/// A bucket to be queried.
+/// What is queried: a bucket, what is written here, or both.
 #[derive(Debug)]
 pub struct QueryRole {
-    /// The bucket.
-    pub bucket: Bucket,
+    /// The bucket that is read.
+    pub bucket: Option<Bucket>,
     /// Where side-indexes that had to be built are kept; none keeps them in memory.
     pub cache_dir: Option<PathBuf>,
     /// How often the bucket is looked at for new blocks.
     pub sync_interval: Duration,
+    /// What is written here.
+    pub ingest: Option<IngestRole>,
+}
+
+/// How writes are taken.
+#[derive(Debug)]
+pub struct IngestRole {
+    /// The folder of log and blocks, which this process alone uses.
+    pub folder: PathBuf,
+    /// The flags.
+    pub settings: IngestSettings,
+    /// Where blocks are uploaded to.
+    pub upload_to: Option<Bucket>,
+    /// Whose paths there are.
+    pub dialects: Vec<Dialect>,
+    /// An address of its own for the paths that write; without it they are on the address of everything else.
+    pub listen: Option<ListenAddress>,
+    /// The tenant into whose head the metrics of this process go.
+    pub own_metrics: Option<String>,
 }
 
 impl QueryRole {
@@ -72,29 +97,87 @@ impl QueryRole {
         let server_settings = settings::server_settings(server)?;
         let engine_settings = settings::engine_settings(query, compute.handle().clone())?;
         let api_settings = settings::api_settings(query, server, flag_values, clock.now())?;
-
-        let mut registry = Registry::default();
-        register_process(&mut registry, &api_settings.build.version, &api_settings.build.revision, clock.now());
-        let block_metrics = BlockMetrics::new(&mut registry);
-        let store = Arc::new(self.open(Arc::clone(&clock)));
-        let queried: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let engine = Arc::new(Engine::new(Arc::clone(&queried), engine_settings));
-        let readiness = Readiness::new();
-        let api = Api::new(engine, queried, clock, api_settings, readiness.clone(), registry);
-        let sync = Sync { store, metrics: block_metrics, interval: self.sync_interval, bucket: self.bucket.name };
-        let ended = serving.block_on(serve(&server_settings, api, readiness, sync));
+        let ended = serving.block_on(self.serve(&server_settings, engine_settings, api_settings, clock));
         // tasks that still run are not waited for: the grace period is over
         compute.shutdown_background();
         serving.shutdown_background();
         ended
     }
 
-    fn open(&self, clock: Arc<dyn Clock>) -> BucketStore {
+    async fn serve(
+        self,
+        server: &ServerSettings,
+        engine: EngineSettings,
+        api: ApiSettings,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<()> {
+        // a port that is taken is told before a long replay
+        let listener = server::listen(&server.address).await?;
+        let mut registry = Registry::default();
+        register_process(&mut registry, &api.build.version, &api.build.revision, clock.now());
         let side_indexes =
             SideIndexCache::new(SideIndexSettings { folder: self.cache_dir.clone(), ..SideIndexSettings::default() });
-        let settings = BucketSettings { local_root: self.bucket.local_root.clone(), ..BucketSettings::default() };
-        BucketStore::new(Arc::clone(&self.bucket.store), settings, side_indexes, clock)
+        let sync = self.bucket.as_ref().map(|bucket| Sync {
+            store: Arc::new(open_bucket(bucket, side_indexes, Arc::clone(&clock))),
+            metrics: BlockMetrics::new(&mut registry),
+            interval: self.sync_interval,
+            bucket: bucket.name.clone(),
+        });
+        let writes = match &self.ingest {
+            Some(role) => {
+                let settings = role.settings.clone();
+                let bucket = role.upload_to.as_ref();
+                // of its own: a block can be here and in the bucket, and go here
+                let side_indexes = SideIndexCache::new(SideIndexSettings::default());
+                Some(Ingest::open(&role.folder, settings, bucket, Arc::clone(&clock), side_indexes).await?)
+            }
+            None => None,
+        };
+        let written = writes.iter().map(|ingest| Arc::clone(&ingest.tsdb) as Arc<dyn Store>);
+        let stores = written.chain(sync.iter().map(|sync| Arc::clone(&sync.store) as Arc<dyn Store>)).collect();
+        let queried: Arc<dyn Store> = Arc::new(UnionStore::new(stores));
+        let (lookback_ms, parse) = (api.lookback_ms, api.parse);
+        let engine = Arc::new(Engine::new(Arc::clone(&queried), engine));
+        let reader = Arc::new(Reader::new(Arc::clone(&engine), Arc::clone(&queried), ReadSettings::default()));
+        let more =
+            read_router(Arc::clone(&reader)).merge(federate_router(reader, Arc::clone(&clock), lookback_ms, parse));
+        let readiness = Readiness::new();
+        let mut api = Api::new(engine, queried, Arc::clone(&clock), api, readiness.clone(), registry);
+        if let Some(ingest) = &writes {
+            api = api.with_head(Arc::clone(ingest.tsdb.head()));
+        }
+        let own_metrics = self.own_metrics(&api, writes.as_ref(), &server.address, &clock);
+        let mut served = Vec::new();
+        let more = match (&self.ingest, &writes) {
+            (Some(IngestRole { listen: Some(address), dialects, .. }), Some(ingest)) => {
+                served.push((server::listen(address).await?, ingest.router(dialects)));
+                more
+            }
+            (Some(role), Some(ingest)) => more.merge(ingest.router(&role.dialects)),
+            _ => more,
+        };
+        served.push((listener, api.router(more)));
+        let work = Work { sync, writes, own_metrics };
+        serve(server.grace_period, served, readiness, work).await
     }
+
+    fn own_metrics(
+        &self,
+        api: &Api,
+        ingest: Option<&Ingest>,
+        address: &ListenAddress,
+        clock: &Arc<dyn Clock>,
+    ) -> Option<OwnMetrics> {
+        let tenant = self.ingest.as_ref()?.own_metrics.clone()?;
+        let head = Arc::clone(ingest?.tsdb.head());
+        let instance = format!("localhost:{}", address.address.port());
+        Some(OwnMetrics { registry: api.registry(), head, clock: Arc::clone(clock), tenant, instance })
+    }
+}
+
+fn open_bucket(bucket: &Bucket, side_indexes: Arc<SideIndexCache>, clock: Arc<dyn Clock>) -> BucketStore {
+    let settings = BucketSettings { local_root: bucket.local_root.clone(), ..BucketSettings::default() };
+    BucketStore::new(Arc::clone(&bucket.store), settings, side_indexes, clock)
 }
 
 fn runtime(name: &str) -> anyhow::Result<Runtime> {
@@ -106,29 +189,67 @@ fn runtime(name: &str) -> anyhow::Result<Runtime> {
         .context("cannot start threads")
 }
 
-/// Listens at once, is ready after the first look at the bucket, and stops on a signal.
-async fn serve(settings: &ServerSettings, api: Api, readiness: Readiness, sync: Sync) -> anyhow::Result<()> {
-    let listener = server::listen(settings).await?;
-    let (stop, stopped) = watch::channel(false);
-    let serving = server::serve(listener, api.router(), stopped, settings.grace_period);
-    let until_signal = async {
-        let syncing = async {
+/// What goes on beside the requests.
+struct Work {
+    sync: Option<Sync>,
+    writes: Option<Ingest>,
+    own_metrics: Option<OwnMetrics>,
+}
+
+impl Work {
+    /// Is ready after the first look at the bucket, and then goes on for ever.
+    async fn run(&self, readiness: &Readiness) -> anyhow::Result<()> {
+        if let Some(sync) = &self.sync {
             sync.once().await.with_context(|| format!("cannot read the bucket {}", sync.bucket))?;
-            readiness.set(true);
-            tracing::info!("ready");
-            sync.forever().await;
-            Ok(())
+        }
+        readiness.set(true);
+        tracing::info!("ready");
+        let sync = async {
+            if let Some(sync) = &self.sync {
+                sync.forever().await;
+            }
         };
+        let maintenance = async {
+            if let Some(ingest) = &self.writes {
+                ingest.maintain().await;
+            }
+        };
+        let own_metrics = async {
+            if let Some(own_metrics) = &self.own_metrics {
+                own_metrics.forever().await;
+            }
+        };
+        tokio::join!(sync, maintenance, own_metrics);
+        // where there is nothing to do, nothing ends either
+        std::future::pending().await
+    }
+}
+
+/// Serves until a signal comes, or what goes on beside the requests fails.
+async fn serve(
+    grace_period: Duration,
+    served: Vec<(TcpListener, Router)>,
+    readiness: Readiness,
+    work: Work,
+) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let serving =
+        served.into_iter().map(|(listener, router)| server::serve(listener, router, stopped.clone(), grace_period));
+    let serving = futures::future::join_all(serving);
+    let until_signal = async {
         let ended: anyhow::Result<()> = tokio::select! {
             signal = stop_signal() => signal.map(|signal| tracing::info!(signal, "stopping")),
-            ended = syncing => ended,
+            ended = work.run(&readiness) => ended,
         };
         readiness.set(false);
         // only fails where nobody serves any more
         let _ = stop.send(true);
         ended
     };
-    let ((), ended) = tokio::join!(serving, until_signal);
+    let (_, mut ended) = tokio::join!(serving, until_signal);
+    if let Some(ingest) = &work.writes {
+        ended = ended.and(ingest.close().await);
+    }
     tracing::info!("stopped");
     ended
 }

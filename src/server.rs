@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::settings::ServerSettings;
+use crate::settings::ListenAddress;
 
 /// Most connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
@@ -28,11 +28,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Where another process has it, or it is not this machine's.
-pub async fn listen(settings: &ServerSettings) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(settings.address)
-        .await
-        .with_context(|| format!("cannot listen on --http-address={}", settings.address_text))?;
-    tracing::info!(address = %listener.local_addr().unwrap_or(settings.address), "listening for HTTP");
+pub async fn listen(address: &ListenAddress) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address.address).await.with_context(|| format!("cannot listen on {}", address.text))?;
+    tracing::info!(address = %listener.local_addr().unwrap_or(address.address), "listening for HTTP");
     Ok(listener)
 }
 

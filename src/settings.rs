@@ -21,10 +21,8 @@ use crate::version::build_info;
 /// Where to listen and how to stop.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// What was asked for, for messages.
-    pub address_text: String,
-    /// The first address that it stands for.
-    pub address: SocketAddr,
+    /// Where to listen.
+    pub address: ListenAddress,
     /// How long requests under way may take after a signal to stop.
     pub grace_period: Duration,
 }
@@ -34,12 +32,29 @@ pub struct ServerSettings {
 /// # Errors
 /// Where the address is none.
 pub fn server_settings(flags: &ServerFlags) -> anyhow::Result<ServerSettings> {
-    let text = &flags.http_address;
+    let address = listen_address("--http-address", &flags.http_address)?;
+    Ok(ServerSettings { address, grace_period: flags.http_grace_period })
+}
+
+/// Where to listen.
+#[derive(Debug, Clone)]
+pub struct ListenAddress {
+    /// The flag and what it was asked for, for messages.
+    pub text: String,
+    /// The first address that it stands for.
+    pub address: SocketAddr,
+}
+
+/// Checks the address in `flag`.
+///
+/// # Errors
+/// Where it is none.
+pub fn listen_address(flag: &str, text: &str) -> anyhow::Result<ListenAddress> {
     // ":10902" is every address in Go
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.clone() };
-    let mut found = full.to_socket_addrs().with_context(|| format!("--http-address={text}: not an address"))?;
-    let address = found.next().with_context(|| format!("--http-address={text}: no such host"))?;
-    Ok(ServerSettings { address_text: text.clone(), address, grace_period: flags.http_grace_period })
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let mut found = full.to_socket_addrs().with_context(|| format!("{flag}={text}: not an address"))?;
+    let address = found.next().with_context(|| format!("{flag}={text}: no such host"))?;
+    Ok(ListenAddress { text: format!("{flag}={text}"), address })
 }
 
 /// Opens the bucket that the flags name; `None` where they name none.

@@ -88,7 +88,7 @@ fn a_server_answers_and_stops_on_a_signal() {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Server::start(folder.path());
         assert!(server.get("/-/ready").starts_with("HTTP/1.1 200"));
-        assert!(server.get("/api/v1/labels").ends_with(r#"{"status":"success","data":[]}"#));
+        assert!(server.get("/api/v1/label/nothing/values").ends_with(r#"{"status":"success","data":[]}"#));
         server.signal(signal);
         server.wait_for("msg=stopped");
         assert_eq!(server.process.wait().unwrap().code(), Some(0));

@@ -13,6 +13,7 @@ mod answer;
 mod cors;
 mod empty;
 mod error;
+mod exemplars;
 mod explain;
 mod format;
 mod gate;
@@ -45,6 +46,7 @@ use engine::Engine;
 use http::StatusCode;
 use prometheus_client::registry::Registry;
 use promql::ParseOptions;
+use storage::head::Head;
 use storage::model::Timestamp;
 use storage::{Clock, Store};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -53,7 +55,7 @@ use tower_http::compression::CompressionLayer;
 pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, QueryGate, WAITING_MAX};
 pub use json::AnswerJson;
-pub use metrics::{BlockMetrics, HttpMetrics, register_process};
+pub use metrics::{BlockMetrics, HttpMetrics, OwnSample, own_samples, register_process};
 pub(crate) use params::Params;
 pub use readiness::Readiness;
 
@@ -113,8 +115,10 @@ pub struct Api {
     settings: ApiSettings,
     gate: QueryGate,
     metrics: HttpMetrics,
-    registry: Registry,
+    registry: Arc<Registry>,
     readiness: Readiness,
+    /// Has exemplars and what metrics are; blocks have neither.
+    head: Option<Arc<Head>>,
 }
 
 impl Api {
@@ -130,11 +134,23 @@ impl Api {
     ) -> Self {
         let gate = QueryGate::new(settings.max_concurrent, &mut registry);
         let metrics = HttpMetrics::new(&mut registry);
-        Self { engine, store, clock, settings, gate, metrics, registry, readiness }
+        Self { engine, store, clock, settings, gate, metrics, registry: Arc::new(registry), readiness, head: None }
     }
 
-    /// The routes.
-    pub fn router(self) -> Router {
+    /// With the exemplars and the metadata of a head.
+    #[must_use]
+    pub fn with_head(self, head: Arc<Head>) -> Self {
+        Self { head: Some(head), ..self }
+    }
+
+    /// What `/metrics` serves.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    /// The routes, and `more` of other parts of compat behind the same layers.
+    pub fn router(self, more: Router) -> Router {
         let (cors, http_metrics) = (self.settings.cors, self.metrics.clone());
         let api = Arc::new(self);
         let lookups = Router::new()
@@ -155,7 +171,7 @@ impl Api {
             .route("/rules", get(empty::rules))
             .route("/alerts", get(empty::alerts))
             .route("/targets", get(empty::targets))
-            .route("/query_exemplars", get(empty::exemplars).post(empty::exemplars))
+            .route("/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
             .route("/status/buildinfo", get(status::build_info))
             .route("/status/flags", get(status::flags))
             .route("/status/runtimeinfo", get(status::runtime_info))
@@ -167,6 +183,7 @@ impl Api {
             .route("/-/healthy", get(readiness::healthy))
             .route("/-/ready", get(readiness::ready))
             .route("/", get(page::page))
+            .merge(more.with_state(()))
             .route_layer(CompressionLayer::new())
             .route_layer(axum::middleware::from_fn_with_state(http_metrics, metrics::observe))
             .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })

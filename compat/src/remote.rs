@@ -10,6 +10,7 @@
 
 mod decode;
 mod federate;
+mod head_target;
 mod histogram;
 mod media_type;
 mod otlp;
@@ -33,6 +34,7 @@ use axum::routing::{get, post};
 use promql::ParseOptions;
 use storage::Clock;
 
+pub use head_target::HeadTarget;
 pub use otlp::{OtlpSettings, OtlpWriter, TranslationStrategy};
 pub use read::{ReadSettings, Reader};
 pub use target::{Refusal, RefusalKind, SeriesSink, Tally, WriteError, WriteRequest, WriteTarget};

@@ -19,6 +19,7 @@ pub mod schema;
 pub mod shipper;
 pub mod side_index;
 pub mod store;
+pub mod tsdb;
 pub mod wal;
 
 pub use clock::{Clock, ManualClock, SystemClock};

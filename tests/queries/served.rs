@@ -62,7 +62,7 @@ impl Served {
         let readiness = Readiness::new();
         readiness.set(true);
         let api = Api::new(Arc::clone(&engine), store, clock, api_settings(), readiness, Registry::default());
-        Self { router: api.router(), engine, runtime, bucket }
+        Self { router: api.router(axum::Router::new()), engine, runtime, bucket }
     }
 
     /// Looks into the bucket again.

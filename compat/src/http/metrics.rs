@@ -3,6 +3,7 @@
 //! Names and labels are those that Thanos's dashboards and alerts ask for.
 
 mod exposition;
+mod own;
 mod process;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use storage::model::Timestamp;
 
+pub use own::{OwnSample, own_samples};
 pub use process::ProcessCollector;
 
 use exposition::{OPENMETRICS, TEXT, to_text_format, wants_openmetrics};
@@ -149,6 +151,10 @@ fn handler_name(path: &str) -> &'static str {
         "query_exemplars" => "exemplars",
         "format_query" => "format_query",
         "parse_query" => "parse_query",
+        "write" | "receive" => "receive",
+        "otlp" | "otlp/v1/metrics" => "otlp",
+        "read" => "remote_read",
+        "/federate" => "federate",
         "status/tsdb" => "status_tsdb",
         "/metrics" => "metrics",
         "/" => "page",

@@ -75,7 +75,7 @@ fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Api {
 }
 
 async fn send(request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
-    let response = api().router().oneshot(request).await.unwrap();
+    let response = api().router(axum::Router::new()).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
 }
@@ -156,7 +156,8 @@ async fn wrong_queries_name_their_place() {
 
 #[tokio::test]
 async fn what_takes_too_long_is_given_up() {
-    let router = api_with(|store, engine| (store.hang, engine.timeout) = (true, Duration::ZERO)).router();
+    let router =
+        api_with(|store, engine| (store.hang, engine.timeout) = (true, Duration::ZERO)).router(axum::Router::new());
     let evaluation = "query timed out in expression evaluation";
     let lookup = "the deadline of the request passed while looking up series or labels";
     for (uri, error) in [
@@ -278,7 +279,7 @@ async fn errors_are_not_cached() {
 
 #[tokio::test]
 async fn supervisors_and_scrapers_are_answered() {
-    let router = api().router();
+    let router = api().router(axum::Router::new());
     let ask = |uri: &'static str| {
         let router = router.clone();
         async move {

@@ -62,6 +62,10 @@ impl WriteRequest for DecodedLater<'_> {
         self.malformed = visited.err();
         visited
     }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
 }
 
 #[cfg(test)]

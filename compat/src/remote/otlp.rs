@@ -101,6 +101,10 @@ impl WriteRequest for OtlpRequest<'_> {
         self.malformed = visited.err();
         visited
     }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
 }
 
 async fn write(otlp: &OtlpWriter, dialect: Dialect, headers: &HeaderMap, body: Body) -> Outcome {

@@ -42,12 +42,15 @@ pub trait WriteRequest: Send {
     /// # Errors
     /// Where the body is not the message that it should be; `sink` may have got series by then.
     fn visit(&mut self, sink: &mut dyn SeriesSink) -> Result<(), Malformed>;
+
+    /// Where to enter what became of samples that the sink only collected.
+    fn tally(&mut self) -> &mut Tally;
 }
 
 /// What takes the series of a request.
 pub trait SeriesSink {
-    /// Takes samples of a series and enters in `tally` how many were written, and which were not and why. The same series may
-    /// come several times. `tenant` has been checked.
+    /// Takes samples of a series and enters in `tally`, or later in [`WriteRequest::tally`], how many were written, and which were
+    /// not and why. The same series may come several times. `tenant` has been checked.
     fn push(&mut self, tenant: &str, series: &SeriesWrite<'_>, tally: &mut Tally);
 
     /// Takes what a request says of a metric as a whole, under the name of its family. Nothing depends on it.
@@ -100,8 +103,12 @@ pub enum Refusal {
     Histogram(HistogramError),
     /// A histogram with more buckets than are read.
     HistogramTooLarge,
+    /// A histogram whose spans and buckets contradict each other.
+    HistogramLayout,
     /// An exemplar older than the newest of its series.
     ExemplarOutOfOrder,
+    /// An exemplar of a series that has no sample.
+    ExemplarOfUnknownSeries,
     /// An exemplar further ahead of the clock than is taken.
     ExemplarTooFarAhead,
     /// An exemplar whose labels are too long or no label set.
@@ -128,8 +135,11 @@ impl Refusal {
     #[must_use]
     pub const fn kind(&self) -> RefusalKind {
         match self {
-            Self::ExemplarOutOfOrder | Self::ExemplarTooFarAhead | Self::ExemplarLabels => RefusalKind::Exemplar,
-            Self::Histogram(_) | Self::HistogramTooLarge | Self::Tenant => RefusalKind::Invalid,
+            Self::ExemplarOutOfOrder
+            | Self::ExemplarOfUnknownSeries
+            | Self::ExemplarTooFarAhead
+            | Self::ExemplarLabels => RefusalKind::Exemplar,
+            Self::Histogram(_) | Self::HistogramLayout | Self::HistogramTooLarge | Self::Tenant => RefusalKind::Invalid,
             Self::SeriesLimit => RefusalKind::Limit,
             _ => RefusalKind::Conflict,
         }
@@ -151,7 +161,9 @@ impl fmt::Display for Refusal {
             Self::Duplicate => f.write_str("duplicate sample for timestamp"),
             Self::Histogram(error) => error.fmt(f),
             Self::HistogramTooLarge => f.write_str("histogram has more buckets than are accepted"),
+            Self::HistogramLayout => f.write_str("invalid histogram"),
             Self::ExemplarOutOfOrder => f.write_str("out of order exemplar"),
+            Self::ExemplarOfUnknownSeries => f.write_str("exemplar of an unknown series"),
             Self::ExemplarTooFarAhead => f.write_str("timestamp of exemplar is too far in the future"),
             Self::ExemplarLabels => f.write_str("labels of exemplar are invalid or too long"),
             Self::SeriesLimit => f.write_str("the limit on series of the tenant is reached"),
@@ -178,18 +190,23 @@ pub struct Tally {
 impl Tally {
     /// Enters that `count` samples of the series `labels` were refused.
     pub fn refuse(&mut self, refusal: &Refusal, labels: &[(&str, &str)], count: u64) {
+        // A series without samples is refused too and has to be seen.
+        self.refuse_untold(refusal, count.max(1));
+        if self.told.len() < TOLD_MAX {
+            let series = Labels::from_pairs(labels.iter().copied());
+            self.told.push(shortened(format!("{refusal} for series {series}")));
+        }
+    }
+
+    /// Enters that `count` samples were refused of series that are not told.
+    pub fn refuse_untold(&mut self, refusal: &Refusal, count: u64) {
         let counter = match refusal.kind() {
             RefusalKind::Conflict => &mut self.conflicts,
             RefusalKind::Exemplar => &mut self.exemplars_refused,
             RefusalKind::Invalid => &mut self.invalid,
             RefusalKind::Limit => &mut self.over_limit,
         };
-        // A series without samples is refused too and has to be seen.
-        *counter += count.max(1);
-        if self.told.len() < TOLD_MAX {
-            let series = Labels::from_pairs(labels.iter().copied());
-            self.told.push(shortened(format!("{refusal} for series {series}")));
-        }
+        *counter += count;
     }
 
     /// Enters that `count` samples of a metric were refused before there was a series of them.

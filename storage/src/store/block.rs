@@ -59,6 +59,15 @@ impl BlockStore {
     #[must_use]
     pub fn new(files: BlockFiles, meta: Arc<BlockMeta>, side_indexes: Arc<SideIndexCache>) -> Self {
         let external_labels = meta.external_labels();
+        Self::labelled(files, meta, external_labels, side_indexes)
+    }
+
+    fn labelled(
+        files: BlockFiles,
+        meta: Arc<BlockMeta>,
+        external_labels: ExternalLabels,
+        side_indexes: Arc<SideIndexCache>,
+    ) -> Self {
         let tombstones = tokio::sync::OnceCell::new();
         Self { inner: Arc::new(Inner { files, meta, external_labels, side_indexes, tombstones }) }
     }
@@ -71,6 +80,16 @@ impl BlockStore {
         let json = files.read(META_FILE, META_SIZE_MAX).await?.ok_or_else(|| files.missing(META_FILE))?;
         let meta = BlockMeta::try_parse(&json, files.place())?;
         Ok(Self::new(files, Arc::new(meta), side_indexes))
+    }
+
+    /// The block with these external labels, where its `meta.json` has no `thanos` section. To be called before it is used.
+    #[must_use]
+    pub fn or_labelled(self, labels: &ExternalLabels) -> Self {
+        if self.inner.meta.thanos.is_some() {
+            return self;
+        }
+        let Inner { files, meta, side_indexes, .. } = &*self.inner;
+        Self::labelled(files.clone(), Arc::clone(meta), labels.clone(), Arc::clone(side_indexes))
     }
 
     /// The block's name.

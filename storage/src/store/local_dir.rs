@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
-use crate::model::BlockId;
+use crate::model::{BlockId, ExternalLabels};
 use crate::side_index::SideIndexCache;
 
 use super::block::label_set;
@@ -18,6 +18,8 @@ use super::{BlockFiles, BlockStore, LabelRequest, LabelSet, SeriesRequest, Serie
 #[derive(Debug)]
 pub struct LocalDirStore {
     path: PathBuf,
+    /// Those of blocks that have no `thanos` section.
+    labels: ExternalLabels,
     side_indexes: Arc<SideIndexCache>,
     blocks: RwLock<Arc<BlockSet>>,
 }
@@ -28,9 +30,27 @@ impl LocalDirStore {
     /// # Errors
     /// As [`reload`](Self::reload).
     pub async fn open(path: impl Into<PathBuf>, side_indexes: Arc<SideIndexCache>) -> Result<Self> {
-        let store = Self { path: path.into(), side_indexes, blocks: RwLock::default() };
+        Self::open_labelled(path, ExternalLabels::default(), side_indexes).await
+    }
+
+    /// As [`open`](Self::open), with external labels for the blocks that have no `thanos` section.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload).
+    pub async fn open_labelled(
+        path: impl Into<PathBuf>,
+        labels: ExternalLabels,
+        side_indexes: Arc<SideIndexCache>,
+    ) -> Result<Self> {
+        let store = Self { path: path.into(), labels, side_indexes, blocks: RwLock::default() };
         store.reload().await?;
         Ok(store)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Looks again which blocks there are. Folders without a `meta.json` are not yet, or no longer, blocks.
@@ -47,7 +67,7 @@ impl LocalDirStore {
             }
             let files = BlockFiles::local(id, self.path.join(id.to_string()));
             match BlockStore::open(files, Arc::clone(&self.side_indexes)).await {
-                Ok(block) => blocks.push(block),
+                Ok(block) => blocks.push(block.or_labelled(&self.labels)),
                 Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }

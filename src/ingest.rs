@@ -1,0 +1,246 @@
+//! What is written here: the folder of head, log and local blocks, what keeps it small, and the paths that write to it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use compat::objstore::Bucket;
+use compat::remote::{
+    Dialect, HeadTarget, OtlpSettings, WriteSettings, Writer, is_valid_tenant, otlp_router, write_router,
+};
+use http::HeaderName;
+use object_store::ObjectStore;
+use storage::Clock;
+use storage::head::HeadSettings;
+use storage::model::{BlockId, ExternalLabels};
+use storage::shipper::{BlockSource, Shipper, ShipperSettings};
+use storage::side_index::SideIndexCache;
+use storage::tsdb::{Cut, Tsdb, TsdbSettings};
+use storage::wal::{Compression, RealDisk, SyncPolicy, WalSettings};
+use tokio::sync::Mutex;
+
+use crate::flags::{IngestFlags, WalSync};
+
+/// How often blocks are cut, uploaded and deleted, where there are any to.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
+/// How often the log is synced where it need not be before a write is acknowledged.
+const WAL_SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The flags, checked.
+#[derive(Debug, Clone)]
+pub struct IngestSettings {
+    tsdb: TsdbSettings,
+    write: WriteSettings,
+    /// The labels of `--label`.
+    pub labels: ExternalLabels,
+}
+
+impl IngestSettings {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// Where one is wrong; the text names it.
+    pub fn try_new(flags: &IngestFlags) -> anyhow::Result<Self> {
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        if flags.min_block_duration != flags.max_block_duration {
+            bail!(
+                "--tsdb.min-block-duration and --tsdb.max-block-duration must agree: blocks are compacted in the bucket alone"
+            );
+        }
+        if flags.min_block_duration.is_zero() {
+            bail!("--tsdb.min-block-duration=0s: a block needs some time");
+        }
+        if !is_valid_tenant(&flags.default_tenant) {
+            bail!("--receive.default-tenant-id={}: not a tenant's name", flags.default_tenant);
+        }
+        let header = flags.tenant_header.to_ascii_lowercase();
+        let tenant_header = HeaderName::try_from(header)
+            .with_context(|| format!("--receive.tenant-header={}: not a header's name", flags.tenant_header))?;
+        let labels = external_labels(&flags.labels)?;
+        let head = HeadSettings {
+            out_of_order_window_ms: ms(flags.out_of_order_window),
+            max_future_ms: ms(flags.max_future),
+            block_duration_ms: ms(flags.min_block_duration),
+            tenant_label: flags.tenant_label.clone(),
+            external_labels: labels.clone(),
+            max_exemplars: flags.max_exemplars,
+            ..HeadSettings::default()
+        };
+        let compressed = flags.wal_compression && !flags.no_wal_compression;
+        let wal = WalSettings {
+            sync: match flags.wal_sync {
+                WalSync::Always => SyncPolicy::Always,
+                WalSync::Interval => SyncPolicy::Interval(WAL_SYNC_INTERVAL),
+                WalSync::Never => SyncPolicy::Never,
+            },
+            compression: if compressed { Compression::Snappy } else { Compression::None },
+            ..WalSettings::default()
+        };
+        let default_tenant = flags.default_tenant.clone();
+        let tsdb = TsdbSettings { head, wal, default_tenant, retention_ms: ms(flags.retention) };
+        let write = WriteSettings {
+            tenant_header,
+            default_tenant: flags.default_tenant.clone(),
+            split_label: flags.split_tenant_label.clone(),
+            ahead_max: (!flags.max_future.is_zero()).then_some(flags.max_future),
+            ..WriteSettings::default()
+        };
+        Ok(Self { tsdb, write, labels })
+    }
+}
+
+/// `name="value"` or `name=value`, each once.
+fn external_labels(flags: &[String]) -> anyhow::Result<ExternalLabels> {
+    let mut labels: Vec<(String, String)> = Vec::new();
+    for flag in flags {
+        let (name, value) = flag.split_once('=').with_context(|| format!("--label={flag}: not name=\"value\""))?;
+        let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        let value = quoted.unwrap_or(value);
+        if name.is_empty() || value.is_empty() {
+            bail!("--label={flag}: name and value are needed");
+        }
+        if labels.iter().any(|(known, _)| known == name) {
+            bail!("--label={flag}: the label {name} is there twice");
+        }
+        labels.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(ExternalLabels::from_pairs(labels))
+}
+
+/// The folder in use.
+#[derive(Debug)]
+pub struct Ingest {
+    /// Head, log and local blocks.
+    pub tsdb: Arc<Tsdb>,
+    clock: Arc<dyn Clock>,
+    write: WriteSettings,
+    /// Where blocks are uploaded to; nowhere where there is no bucket.
+    bucket: Option<Arc<dyn ObjectStore>>,
+    /// One a tenant, made when it has its first block.
+    shippers: Mutex<HashMap<String, Shipper>>,
+}
+
+impl Ingest {
+    /// Opens the folder and replays its log.
+    ///
+    /// # Errors
+    /// Where it cannot be read or written.
+    pub async fn open(
+        folder: &Path,
+        settings: IngestSettings,
+        bucket: Option<&Bucket>,
+        clock: Arc<dyn Clock>,
+        side_indexes: Arc<SideIndexCache>,
+    ) -> anyhow::Result<Self> {
+        let opened = Tsdb::open(folder, settings.tsdb, Arc::clone(&clock), Arc::new(RealDisk), side_indexes).await;
+        let (tsdb, replay) = opened.with_context(|| format!("cannot open {}", folder.display()))?;
+        tracing::info!(
+            folder = %folder.display(),
+            samples = replay.samples,
+            records = replay.wal.records,
+            damaged_places = replay.wal.damage.len(),
+            "replayed the write-ahead log"
+        );
+        let bucket = bucket.map(|bucket| Arc::clone(&bucket.store));
+        Ok(Self { tsdb: Arc::new(tsdb), clock, write: settings.write, bucket, shippers: Mutex::default() })
+    }
+
+    /// The paths that write here.
+    pub fn router(&self, dialects: &[Dialect]) -> Router {
+        let target = Arc::new(HeadTarget(Arc::clone(self.tsdb.head())));
+        let writer = Arc::new(Writer::new(target, Arc::clone(&self.clock), self.write.clone()));
+        write_router(Arc::clone(&writer), dialects).merge(otlp_router(writer, OtlpSettings::default(), dialects))
+    }
+
+    /// Cuts, uploads and deletes blocks, again and again. What fails is told and tried again.
+    pub async fn maintain(&self) {
+        loop {
+            tokio::time::sleep(MAINTENANCE_INTERVAL).await;
+            self.maintain_once().await;
+        }
+    }
+
+    async fn maintain_once(&self) {
+        match self.tsdb.cut(Cut::Due).await {
+            Ok(cut) => {
+                for block in cut {
+                    let (id, stats) = (block.meta.ulid, &block.meta.stats);
+                    tracing::info!(tenant = block.tenant, %id, series = stats.num_series, samples = stats.num_samples, "cut a block");
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot cut a block; samples stay in memory and in the log"),
+        }
+        let uploaded = match &self.bucket {
+            Some(bucket) => Some(self.ship(bucket).await),
+            None => None,
+        };
+        let may_go = |tenant: &str, id: BlockId| {
+            uploaded.as_ref().is_none_or(|uploaded| uploaded.get(tenant).is_some_and(|blocks| blocks.contains(&id)))
+        };
+        match self.tsdb.delete_expired(may_go).await {
+            Ok(deleted) => {
+                deleted.iter().for_each(|id| tracing::info!(%id, "deleted a local block past the retention"))
+            }
+            Err(error) => tracing::error!(%error, "cannot delete a block past the retention"),
+        }
+    }
+
+    /// Uploads what is not in the bucket yet, and says what is, by tenant.
+    async fn ship(&self, bucket: &Arc<dyn ObjectStore>) -> HashMap<String, BTreeSet<BlockId>> {
+        let mut shippers = self.shippers.lock().await;
+        let mut uploaded = HashMap::new();
+        for (tenant, folder, labels) in self.tsdb.tenants() {
+            if !shippers.contains_key(&tenant) {
+                match Shipper::try_new(&folder, Arc::clone(bucket), labels, ShipperSettings::new(BlockSource::Receive))
+                {
+                    Ok(shipper) => {
+                        shippers.insert(tenant.clone(), shipper);
+                    }
+                    Err(error) => {
+                        tracing::error!(tenant, %error, "blocks are not uploaded");
+                        continue;
+                    }
+                }
+            }
+            if let Some(shipper) = shippers.get(&tenant) {
+                let outcome = shipper.sync(self.clock.now()).await;
+                outcome.uploaded.iter().for_each(|id| tracing::info!(tenant, %id, "uploaded a block"));
+                for (id, error) in &outcome.failed {
+                    tracing::warn!(tenant, %id, %error, "cannot upload a block; it is tried again");
+                }
+                if let Some(error) = &outcome.error {
+                    tracing::warn!(tenant, %error, "cannot upload blocks; it is tried again");
+                }
+                uploaded.insert(tenant, shipper.uploaded());
+            }
+        }
+        uploaded
+    }
+
+    /// Writes the log out.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn close(&self) -> anyhow::Result<()> {
+        self.tsdb.close().await.context("cannot close the write-ahead log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_as_thanos_takes_them() {
+        let flags = |flags: &[&str]| external_labels(&flags.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
+        let labels = flags(&["replica=\"a\"", "cluster=eu-1"]).unwrap();
+        assert_eq!(labels, ExternalLabels::from_pairs([("cluster", "eu-1"), ("replica", "a")]));
+        for wrong in [&["replica"][..], &["=\"a\""], &["a=\"\""], &["a=1", "a=2"]] {
+            let error = flags(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("--label="), "{error}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `quiver receive`: takes remote write into a folder of its own and uploads blocks from there, as Thanos receive does in ingestor mode.
+//! Until blocks go, its HTTP address answers queries over them.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use compat::remote::Dialect;
+
+use crate::data_dir::FolderLock;
+use crate::flags::ReceiveFlags;
+use crate::ingest::IngestSettings;
+use crate::query::{IngestRole, QueryRole};
+use crate::settings;
+
+/// Runs until a signal comes.
+///
+/// # Errors
+/// Where the flags are wrong, the folder is in use, or the server cannot start.
+pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyhow::Result<()> {
+    let bucket = settings::bucket(&flags.objstore)?;
+    let ingest = IngestSettings::try_new(&flags.ingest)?;
+    if ingest.labels.is_empty() {
+        bail!(
+            "no external labels configured for receive, uniquely identifying external labels must be configured (ideally with \
+             `receive_` prefix); use --label; see https://thanos.io/tip/thanos/storage.md#external-labels for details."
+        );
+    }
+    let lock = FolderLock::take(&flags.path)?;
+    let listen = settings::listen_address("--remote-write.address", &flags.remote_write_address)?;
+    let role = QueryRole {
+        bucket: None,
+        cache_dir: None,
+        sync_interval: std::time::Duration::from_secs(60),
+        ingest: Some(IngestRole {
+            folder: flags.path.clone(),
+            settings: ingest,
+            upload_to: bucket,
+            dialects: vec![Dialect::Thanos],
+            listen: Some(listen),
+            own_metrics: None,
+        }),
+    };
+    let ended = role.run(&flags.query, &flags.server, flag_values);
+    drop(lock);
+    ended
+}

@@ -1,0 +1,301 @@
+//! A folder of data that is written here: the head, its log, and the blocks of every tenant that were cut out of it.
+//!
+//! ```text
+//! <folder>/wal/              the log of all tenants
+//! <folder>/<tenant>/<ulid>/  blocks of a tenant, as Thanos receive keeps them
+//! <folder>/<ulid>/, chunks_head/, wbl/
+//!                            what a Prometheus left whose folder this is: the default tenant's
+//!
+//! write ──> Head ──2 h──> cut ──> block visible ──> readers done ──> truncate ──> checkpoint
+//!                                    └──> uploaded, past the retention ──> deleted
+//! ```
+//!
+//! A Prometheus's folder is taken as it stands: its log is replayed and gone on with, its blocks are served and never changed.
+//! What is in its head chunks and its log of late samples is read at each start, and these are removed when all of it is in
+//! blocks.
+
+mod blocks;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use ulid::Ulid;
+
+use crate::block::BlockMeta;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::head::{Head, HeadReplay, HeadSettings, ReplaySources};
+use crate::model::{BlockId, ExternalLabels, TimeRange, Timestamp};
+use crate::side_index::SideIndexCache;
+use crate::store::{LabelRequest, LabelSet, SeriesRequest, SeriesSet, Store, StoreInfo, UnionStore};
+use crate::wal::{Disk, Wal, WalSettings};
+
+use blocks::TenantBlocks;
+
+/// The folder of the log.
+pub const WAL_DIR: &str = "wal";
+/// Prometheus's log of late samples.
+const WBL_DIR: &str = "wbl";
+/// Prometheus's chunks of the head that are closed.
+const CHUNKS_HEAD_DIR: &str = "chunks_head";
+/// How long a cut waits for those who still read what goes out of the head.
+const READERS_WAIT: Duration = Duration::from_secs(60);
+
+/// What a [`Tsdb`] is opened with.
+#[derive(Debug, Clone)]
+pub struct TsdbSettings {
+    /// The head's.
+    pub head: HeadSettings,
+    /// The log's.
+    pub wal: WalSettings,
+    /// Whose a Prometheus's data is whose folder this is.
+    pub default_tenant: String,
+    /// How long blocks are kept here, in milliseconds; 0 keeps them.
+    pub retention_ms: i64,
+}
+
+/// The head, its log and its blocks.
+#[derive(Debug)]
+pub struct Tsdb {
+    folder: PathBuf,
+    settings: TsdbSettings,
+    head: Arc<Head>,
+    wal: Arc<Wal>,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    blocks: TenantBlocks,
+    /// The newest sample of adopted files; they are removed when the head holds nothing so old.
+    adopted_through: Mutex<Option<Timestamp>>,
+    /// One cut at a time.
+    cutting: tokio::sync::Mutex<()>,
+}
+
+/// A block that was cut.
+#[derive(Debug, Clone)]
+pub struct CutBlock {
+    /// Whose it is.
+    pub tenant: String,
+    /// Its `meta.json`.
+    pub meta: BlockMeta,
+}
+
+/// Which ranges are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Those that are complete, and all of tenants who stopped writing.
+    Due,
+    /// All.
+    Everything,
+}
+
+impl Tsdb {
+    /// Opens the folder, makes it where there is none, and fills the head from the log.
+    ///
+    /// # Errors
+    /// What cannot be read or written. Damage of the log is none: what of it is whole is kept, and the replay tells.
+    pub async fn open(
+        folder: &Path,
+        settings: TsdbSettings,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        side_indexes: Arc<SideIndexCache>,
+    ) -> Result<(Self, HeadReplay)> {
+        let wal_dir = folder.join(WAL_DIR);
+        std::fs::create_dir_all(&wal_dir).map_err(|error| Error::io(&wal_dir, error))?;
+        let blocks = TenantBlocks::open(folder, &settings, side_indexes).await?;
+        let head = Arc::new(Head::new(settings.head.clone(), Arc::clone(&clock)));
+        let ends = blocks.ends();
+        let replayed = {
+            let (head, disk, folder) = (Arc::clone(&head), Arc::clone(&disk), folder.to_owned());
+            let tenant = settings.default_tenant.clone();
+            blocking(move || {
+                let existing = |name: &str| Some(folder.join(name)).filter(|folder| folder.is_dir());
+                let (wal, chunks_head, wbl) = (folder.join(WAL_DIR), existing(CHUNKS_HEAD_DIR), existing(WBL_DIR));
+                let sources = ReplaySources {
+                    wal: &wal,
+                    chunks_head: chunks_head.as_deref(),
+                    wbl: wbl.as_deref(),
+                    tenant: &tenant,
+                    blocks_end: &|tenant| ends.get(tenant).copied(),
+                };
+                head.replay(sources, disk.as_ref())
+            })
+            .await??
+        };
+        let wal = Wal::open(&wal_dir, Arc::clone(&disk), settings.wal.clone(), replayed.wal.next_segment)?;
+        let wal = Arc::new(wal);
+        if !head.attach(Arc::clone(&wal)) {
+            return Err(Error::Internal("the head has a log already".to_owned()));
+        }
+        let adopted_through = Mutex::new(replayed.adopted_through);
+        let cutting = tokio::sync::Mutex::default();
+        let folder = folder.to_owned();
+        Ok((Self { folder, settings, head, wal, disk, clock, blocks, adopted_through, cutting }, replayed))
+    }
+
+    /// The head.
+    #[must_use]
+    pub fn head(&self) -> &Arc<Head> {
+        &self.head
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn wal(&self) -> &Arc<Wal> {
+        &self.wal
+    }
+
+    /// The tenants that have a folder, each with the folder and the labels of its blocks.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<(String, PathBuf, ExternalLabels)> {
+        let labels = |tenant: &str| external_labels(&self.settings, tenant);
+        self.blocks.tenants().into_iter().map(|(tenant, folder)| (tenant.clone(), folder, labels(&tenant))).collect()
+    }
+
+    /// Cuts blocks out of the head, makes them visible, and drops from the head and the log what is in them.
+    ///
+    /// # Errors
+    /// What cannot be written; what was cut until then stays, and the head keeps what was not.
+    pub async fn cut(&self, which: Cut) -> Result<Vec<CutBlock>> {
+        let _alone = self.cutting.lock().await;
+        let mut cut = Vec::new();
+        for (tenant, ranges) in self.ranges_to_cut(which) {
+            let folder = self.blocks.folder_of(&tenant).await?;
+            let mut end = Timestamp::MIN;
+            for range in ranges {
+                let (head, tenant, folder) = (Arc::clone(&self.head), tenant.clone(), folder.clone());
+                let id = BlockId::new(Ulid::from_datetime(self.clock_time()));
+                let (tenant, meta) = blocking(move || {
+                    let meta = head.cut_block(&tenant, range, &folder, id);
+                    (tenant, meta)
+                })
+                .await?;
+                cut.extend(meta?.map(|meta| CutBlock { tenant, meta }));
+                end = end.max(range.maxt);
+            }
+            self.blocks.reload(&tenant).await?;
+            // a reader who takes longer is told to begin anew
+            let _ = tokio::time::timeout(READERS_WAIT, self.head.readers_done(end)).await;
+            let (head, tenant) = (Arc::clone(&self.head), tenant.clone());
+            blocking(move || head.truncate(&[(&tenant, end)])).await?;
+        }
+        if !cut.is_empty() {
+            let (head, disk, folder) = (Arc::clone(&self.head), Arc::clone(&self.disk), self.folder.join(WAL_DIR));
+            blocking(move || head.checkpoint(&folder, disk.as_ref())).await??;
+            self.remove_adopted()?;
+        }
+        Ok(cut)
+    }
+
+    /// The ranges to cut, by tenant, ascending. A range is complete when the newest sample lies half a block after it. Late samples
+    /// that came after their range was cut wait for the next one that is.
+    fn ranges_to_cut(&self, which: Cut) -> Vec<(String, Vec<TimeRange>)> {
+        let block_ms = self.settings.head.block_duration_ms;
+        let now = self.clock.now();
+        let mut all = Vec::new();
+        for tenant in self.head.tenants() {
+            let is_idle = tenant.last_write.saturating_add(block_ms.saturating_mul(3) / 2) < now
+                && tenant.interval.maxt.saturating_add(block_ms.saturating_mul(3) / 2) < now;
+            let everything = which == Cut::Everything || is_idle;
+            let complete_to = tenant.interval.maxt.saturating_sub(block_ms / 2);
+            let mut ranges = self.head.ranges(&tenant.name);
+            ranges.retain(|range| everything || range.maxt <= complete_to);
+            let newest_block = self.blocks.ends().get(&*tenant.name).copied().unwrap_or(Timestamp::MIN);
+            if everything || ranges.iter().any(|range| range.maxt > newest_block) {
+                all.push((tenant.name.to_string(), ranges));
+            }
+        }
+        all.retain(|(_, ranges)| !ranges.is_empty());
+        all
+    }
+
+    /// Deletes blocks that lie before the retention, as long as `may_go` lets them, and returns which.
+    ///
+    /// # Errors
+    /// What cannot be removed.
+    pub async fn delete_expired(&self, may_go: impl Fn(&str, BlockId) -> bool) -> Result<Vec<BlockId>> {
+        if self.settings.retention_ms <= 0 {
+            return Ok(Vec::new());
+        }
+        let before = self.clock.now().saturating_sub(self.settings.retention_ms);
+        self.blocks.delete_before(before, may_go).await
+    }
+
+    /// What a Prometheus left in files that are never written to again goes when the head has nothing so old.
+    fn remove_adopted(&self) -> Result<()> {
+        let mut adopted = self.adopted_through.lock();
+        let Some(through) = *adopted else { return Ok(()) };
+        let oldest = self.head.tenants().iter().map(|tenant| tenant.interval.mint).min();
+        if oldest.is_none_or(|oldest| oldest > through) {
+            for name in [CHUNKS_HEAD_DIR, WBL_DIR] {
+                let folder = self.folder.join(name);
+                match std::fs::remove_dir_all(&folder) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::io(&folder, error));
+                    }
+                    _ => {}
+                }
+            }
+            *adopted = None;
+        }
+        Ok(())
+    }
+
+    /// Writes the log out and ends it; nothing is taken any more.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn close(&self) -> Result<()> {
+        let wal = Arc::clone(&self.wal);
+        blocking(move || wal.close()).await?
+    }
+
+    fn clock_time(&self) -> std::time::SystemTime {
+        let now = u64::try_from(self.clock.now()).unwrap_or(0);
+        std::time::UNIX_EPOCH + Duration::from_millis(now)
+    }
+
+    fn union(&self) -> UnionStore {
+        let head = Arc::clone(&self.head) as Arc<dyn Store>;
+        UnionStore::new(std::iter::once(head).chain(self.blocks.stores()).collect())
+    }
+}
+
+/// The head and the local blocks as one timeline. A sample that is in both counts once.
+#[async_trait]
+impl Store for Tsdb {
+    fn info(&self) -> StoreInfo {
+        self.union().info()
+    }
+
+    async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {
+        self.union().series(request).await
+    }
+
+    async fn label_names(&self, request: LabelRequest) -> Result<LabelSet> {
+        self.union().label_names(request).await
+    }
+
+    async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet> {
+        self.union().label_values(name, request).await
+    }
+}
+
+/// The labels of a tenant's blocks.
+fn external_labels(settings: &TsdbSettings, tenant: &str) -> ExternalLabels {
+    let own = (settings.head.tenant_label.as_str(), tenant);
+    let tenant = (!settings.head.tenant_label.is_empty()).then_some(own);
+    ExternalLabels::from_pairs(settings.head.external_labels.iter().chain(tenant))
+}
+
+/// Work that holds its thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| Error::Internal(format!("work on the head did not end: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+
+use super::*;
+use crate::chunk::decode;
+use crate::clock::ManualClock;
+use crate::head::{FloatSample, SeriesWrite};
+use crate::model::{Labels, MatchOp, Matcher, SampleBuffer, TimeInterval};
+use crate::schema::SeriesColumns;
+use crate::side_index::SideIndexSettings;
+use crate::store::KeyRange;
+use crate::wal::RealDisk;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+fn settings() -> TsdbSettings {
+    TsdbSettings {
+        head: HeadSettings {
+            external_labels: ExternalLabels::from_pairs([("cluster", "c")]),
+            ..HeadSettings::default()
+        },
+        wal: WalSettings::default(),
+        default_tenant: "default-tenant".to_owned(),
+        retention_ms: 24 * HOUR,
+    }
+}
+
+async fn open(folder: &Path, clock: &Arc<ManualClock>) -> (Tsdb, HeadReplay) {
+    let side_indexes = SideIndexCache::new(SideIndexSettings::default());
+    let clock = Arc::clone(clock) as Arc<dyn Clock>;
+    Tsdb::open(folder, settings(), clock, Arc::new(RealDisk), side_indexes).await.unwrap()
+}
+
+/// Writes a sample a minute of `series` series in `[from, to)`, with the time as value.
+async fn write(tsdb: &Tsdb, tenant: &str, series: usize, from: i64, to: i64) {
+    let mut t = from;
+    while t < to {
+        let commit = {
+            let mut appender = tsdb.head().appender(tenant);
+            for n in 0..series {
+                let n = n.to_string();
+                let labels = [("__name__", "m"), ("n", n.as_str())];
+                let floats = [FloatSample { t, start: 0, value: t as f64 }];
+                appender.push(&SeriesWrite {
+                    labels: &labels,
+                    floats: &floats,
+                    histograms: &[],
+                    exemplars: &[],
+                    metadata: None,
+                });
+            }
+            appender.commit().unwrap()
+        };
+        assert_eq!(commit.outcome.rejected_count(), 0);
+        tsdb.head().durable(&commit).await.unwrap();
+        t += MINUTE;
+    }
+}
+
+/// The times of the samples of each series; those that are in several chunks once.
+async fn read(tsdb: &Tsdb) -> BTreeMap<Labels, Vec<i64>> {
+    let matchers = vec![Matcher::equal("__name__", "m")];
+    let set = tsdb.series(SeriesRequest::new(matchers, TimeInterval::ALL)).await.unwrap();
+    assert!(set.warnings.is_empty());
+    let mut found: BTreeMap<Labels, Vec<i64>> = BTreeMap::new();
+    for part in &set.parts {
+        let batches: Vec<_> = part.stream(KeyRange::ALL).try_collect().await.unwrap();
+        for batch in &batches {
+            let columns = SeriesColumns::try_new(batch).unwrap();
+            for row in 0..batch.num_rows() {
+                let times = found.entry(Labels::from_key(columns.labels.value(row))).or_default();
+                for chunk in columns.chunk_range(row) {
+                    let mut samples = SampleBuffer::new();
+                    decode(columns.encoding.value(chunk), columns.data.value(chunk), TimeInterval::ALL, &mut samples)
+                        .unwrap();
+                    assert!(samples.timestamps.iter().zip(&samples.floats).all(|(t, value)| *t as f64 == *value));
+                    times.extend(samples.timestamps);
+                }
+            }
+        }
+    }
+    found.values_mut().for_each(|times| {
+        times.sort_unstable();
+        times.dedup();
+    });
+    found
+}
+
+fn expected(tenant: &str, series: usize, from: i64, to: i64) -> BTreeMap<Labels, Vec<i64>> {
+    let times: Vec<i64> = (from..to).step_by(MINUTE as usize).collect();
+    let labels = |n: usize| {
+        let n = n.to_string();
+        Labels::from_pairs([("__name__", "m"), ("n", n.as_str()), ("cluster", "c"), ("tenant_id", tenant)])
+    };
+    (0..series).map(|n| (labels(n), times.clone())).collect()
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_in_the_head_in_blocks_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(7 * HOUR));
+    let (tsdb, _) = open(folder.path(), &clock).await;
+    write(&tsdb, "a", 3, 0, 7 * HOUR + MINUTE).await;
+    write(&tsdb, "b", 2, 5 * HOUR, 6 * HOUR).await;
+    let mut all = expected("a", 3, 0, 7 * HOUR + MINUTE);
+    all.extend(expected("b", 2, 5 * HOUR, 6 * HOUR));
+    assert_eq!(read(&tsdb).await, all);
+
+    let cut = tsdb.cut(Cut::Due).await.unwrap();
+    let ranges: Vec<_> =
+        cut.iter().map(|block| (block.tenant.as_str(), block.meta.min_time, block.meta.max_time)).collect();
+    assert_eq!(ranges, [("a", 0, 2 * HOUR), ("a", 2 * HOUR, 4 * HOUR), ("a", 4 * HOUR, 6 * HOUR)]);
+    assert_eq!(read(&tsdb).await, all);
+    assert!(tsdb.cut(Cut::Due).await.unwrap().is_empty(), "nothing more is due");
+    tsdb.close().await.unwrap();
+    drop(tsdb);
+
+    let (tsdb, replay) = open(folder.path(), &clock).await;
+    assert_eq!(replay.wal.damage, []);
+    assert_eq!(read(&tsdb).await, all);
+    assert_eq!(tsdb.tenants().len(), 1, "b has no block yet");
+    // whoever stops writing is cut, too
+    clock.set(11 * HOUR);
+    let cut = tsdb.cut(Cut::Due).await.unwrap();
+    assert_eq!(cut.len(), 2, "the last hour of a, and b");
+    assert_eq!(read(&tsdb).await, all);
+    assert_eq!(tsdb.head().stats().series, 0);
+}
+
+#[tokio::test]
+async fn a_process_that_ends_without_a_word_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(HOUR));
+    let (tsdb, _) = open(folder.path(), &clock).await;
+    write(&tsdb, "a", 2, 0, HOUR).await;
+    // as the disk is now, without a close
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join(WAL_DIR)).unwrap();
+    for entry in std::fs::read_dir(folder.path().join(WAL_DIR)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(WAL_DIR).join(entry.file_name())).unwrap();
+    }
+    let (second, _) = open(copy.path(), &clock).await;
+    assert_eq!(read(&second).await, expected("a", 2, 0, HOUR));
+}
+
+#[tokio::test]
+async fn blocks_go_after_the_retention_unless_something_holds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(6 * HOUR));
+    let (tsdb, _) = open(folder.path(), &clock).await;
+    write(&tsdb, "a", 1, 0, 6 * HOUR).await;
+    assert_eq!(tsdb.cut(Cut::Everything).await.unwrap().len(), 3);
+    assert!(tsdb.delete_expired(|_, _| true).await.unwrap().is_empty());
+    clock.set(28 * HOUR);
+    assert!(tsdb.delete_expired(|_, _| false).await.unwrap().is_empty());
+    assert_eq!(tsdb.delete_expired(|tenant, _| tenant == "a").await.unwrap().len(), 2);
+    assert_eq!(read(&tsdb).await, expected("a", 1, 4 * HOUR, 6 * HOUR));
+}
+
+#[tokio::test]
+async fn a_folder_of_prometheus_is_taken_as_it_stands() {
+    let Some(shared) = std::env::var_os("QUIVER_SHARED") else {
+        eprintln!("skipped: QUIVER_SHARED is not set");
+        return;
+    };
+    let golden = Path::new(&shared).join("golden/data-dir");
+    let folder = tempfile::tempdir().unwrap();
+    copy_all(&golden, folder.path());
+    let clock = Arc::new(ManualClock::new(0));
+    let (tsdb, replay) = open(folder.path(), &clock).await;
+    assert!(replay.samples > 0, "{replay:?}");
+    let info = tsdb.info();
+    assert!(info.external_labels.iter().all(|labels| labels.get("tenant_id") == Some("default-tenant")));
+    // all of it into blocks, then the files of the old head are gone and its block stands
+    let mut before = count(&tsdb).await;
+    let cut = tsdb.cut(Cut::Everything).await.unwrap();
+    assert!(!cut.is_empty());
+    let mut after = count(&tsdb).await;
+    before.dedup();
+    after.dedup();
+    assert_eq!(before.len(), after.len());
+    assert!(before == after, "series and samples before and after the cut differ");
+    assert!(!folder.path().join(CHUNKS_HEAD_DIR).exists() && !folder.path().join(WBL_DIR).exists());
+    assert!(folder.path().join("01M84ZXT22AME8BYVCHF98PGTA/meta.json").exists());
+}
+
+/// Series, time and value bits of all samples, in order.
+async fn count(tsdb: &Tsdb) -> Vec<(String, i64, u64)> {
+    let matchers = vec![Matcher::try_new(MatchOp::NotEqual, "__name__", "").unwrap()];
+    let set = tsdb.series(SeriesRequest::new(matchers, TimeInterval::ALL)).await.unwrap();
+    let mut all = Vec::new();
+    for part in &set.parts {
+        let batches: Vec<_> = part.stream(KeyRange::ALL).try_collect().await.unwrap();
+        for batch in &batches {
+            let columns = SeriesColumns::try_new(batch).unwrap();
+            for row in 0..batch.num_rows() {
+                for chunk in columns.chunk_range(row) {
+                    let mut samples = SampleBuffer::new();
+                    decode(columns.encoding.value(chunk), columns.data.value(chunk), TimeInterval::ALL, &mut samples)
+                        .unwrap();
+                    let key = columns.labels.value(row);
+                    let sample = |(t, value): (&i64, &f64)| (key.to_owned(), *t, value.to_bits());
+                    all.extend(samples.timestamps.iter().zip(&samples.floats).map(sample));
+                }
+            }
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
