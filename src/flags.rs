@@ -4,8 +4,8 @@
 
 pub mod document;
 mod generate;
-mod load;
 mod ingest;
+mod load;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use compat::parse_duration_flag;
 
 pub use self::generate::GenerateFlags;
-pub use self::load::{LoadFlags, Start};
 pub use self::ingest::{IngestFlags, ReceiveFlags, WalSync};
+pub use self::load::{LoadFlags, Start};
 use crate::memory::{ByteSize, parse_byte_size};
 
 /// Long-term storage for Prometheus metrics, and PromQL over it.
