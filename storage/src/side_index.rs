@@ -13,6 +13,7 @@ mod condition;
 mod filter;
 mod folder;
 mod reader;
+mod recent;
 pub mod schema;
 mod source;
 mod writer;

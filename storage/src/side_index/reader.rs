@@ -27,6 +27,7 @@ use crate::model::{Matcher, TimeInterval};
 use super::checksum::IndexIdentity;
 use super::condition::{Bounds, Condition};
 use super::filter::RowFilter;
+use super::recent::{self, RECENT_BYTES_MAX, RecentScans};
 use super::schema::{LABEL_PREFIX, MAXT, MINT, NAMES_KEY};
 use super::source::{VerifiedSource, unwrap_error};
 
@@ -47,6 +48,8 @@ pub struct SideIndex {
     label_columns: HashSet<String>,
     listed_names: Option<Vec<String>>,
     resident: Option<RecordBatch>,
+    /// What was found of late, where the file is not resident.
+    recent: RecentScans,
 }
 
 impl SideIndex {
@@ -75,7 +78,8 @@ impl SideIndex {
             .key_value_metadata()
             .and_then(|pairs| pairs.iter().find(|pair| pair.key == NAMES_KEY))
             .and_then(|pair| serde_json::from_str(pair.value.as_deref()?).ok());
-        let mut index = Self { source, metadata, label_columns, listed_names, resident: None };
+        let mut index =
+            Self { source, metadata, label_columns, listed_names, resident: None, recent: RecentScans::default() };
         if index.rows() <= RESIDENT_ROWS_MAX {
             index.resident = index.load().await?.filter(|b| b.get_array_memory_size() <= RESIDENT_BYTES_MAX);
         }
@@ -117,7 +121,7 @@ impl SideIndex {
     pub fn memory_size(&self) -> usize {
         self.metadata.metadata().memory_size()
             + self.source.checksums().memory_size()
-            + self.resident.as_ref().map_or(0, RecordBatch::get_array_memory_size)
+            + self.resident.as_ref().map_or(RECENT_BYTES_MAX, RecordBatch::get_array_memory_size)
     }
 
     /// Calls `visit` with the columns `wanted` of the series that pass all `matchers` and touch `interval`, in order.
@@ -139,11 +143,24 @@ impl SideIndex {
             }
             return visit(&filter_record_batch(&project(batch, wanted)?, &BooleanArray::new(mask, None))?);
         }
+        let key = recent::key(matchers, interval, wanted);
+        if let Some(found) = self.recent.get(&key) {
+            return found.iter().try_for_each(visit);
+        }
         let mut groups = futures::stream::iter(0..self.metadata.metadata().num_row_groups())
             .map(|group| self.scan_group(group, &filter, wanted))
             .buffered(ROW_GROUPS_AHEAD);
+        let mut found = Some(Vec::new());
         while let Some(batches) = groups.try_next().await? {
             batches.iter().try_for_each(&mut visit)?;
+            found = found.map(|mut found| {
+                found.extend(batches);
+                found
+            });
+            found.take_if(|found| !recent::is_small(found));
+        }
+        if let Some(found) = found {
+            self.recent.keep(key, found);
         }
         Ok(())
     }
