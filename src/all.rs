@@ -42,7 +42,7 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
             upload_to,
             dialects: vec![Dialect::Prometheus, Dialect::Thanos],
             listen: None,
-            own_metrics: Some(flags.ingest.default_tenant.clone()),
+            own_metrics: true,
         }),
     };
     role.run(&flags.query, &flags.server, flag_values)

@@ -73,8 +73,8 @@ pub struct IngestRole {
     pub dialects: Vec<Dialect>,
     /// An address of its own for the paths that write; without it they are on the address of everything else.
     pub listen: Option<ListenAddress>,
-    /// The tenant into whose head the metrics of this process go.
-    pub own_metrics: Option<String>,
+    /// Whether the metrics of this process are written, too.
+    pub own_metrics: bool,
 }
 
 impl QueryRole {
@@ -168,10 +168,12 @@ impl QueryRole {
         address: &ListenAddress,
         clock: &Arc<dyn Clock>,
     ) -> Option<OwnMetrics> {
-        let tenant = self.ingest.as_ref()?.own_metrics.clone()?;
+        if !self.ingest.as_ref()?.own_metrics {
+            return None;
+        }
         let head = Arc::clone(ingest?.tsdb.head());
         let instance = format!("localhost:{}", address.address.port());
-        Some(OwnMetrics { registry: api.registry(), head, clock: Arc::clone(clock), tenant, instance })
+        Some(OwnMetrics { registry: api.registry(), head, clock: Arc::clone(clock), instance })
     }
 }
 

@@ -37,7 +37,7 @@ pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyho
             upload_to: bucket,
             dialects: vec![Dialect::Thanos],
             listen: Some(listen),
-            own_metrics: None,
+            own_metrics: false,
         }),
     };
     let ended = role.run(&flags.query, &flags.server, flag_values);

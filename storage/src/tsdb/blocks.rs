@@ -43,7 +43,12 @@ impl TenantBlocks {
             }
         }
         for tenant in tenants {
-            blocks.add(&tenant, root.join(&tenant)).await?;
+            let folder = root.join(&tenant);
+            if folder.join(WAL_DIR).is_dir() {
+                let log = folder.join(WAL_DIR);
+                tracing::warn!(log = %log.display(), "the log of a Thanos receive is not read: what is in it and in no block is not answered");
+            }
+            blocks.add(&tenant, folder).await?;
         }
         if has_blocks {
             blocks.add(&settings.default_tenant, root.to_owned()).await?;
@@ -62,9 +67,11 @@ impl TenantBlocks {
         external_labels(&self.settings, tenant)
     }
 
-    /// Each tenant and the folder into which its blocks go.
+    /// Each tenant whose blocks have a folder of its own, and the folder.
     pub fn tenants(&self) -> Vec<(String, PathBuf)> {
-        self.folders.read().keys().map(|tenant| (tenant.clone(), self.root.join(tenant))).collect()
+        let folders = self.folders.read();
+        let folders = folders.keys().map(|tenant| (tenant.clone(), self.root.join(tenant)));
+        folders.filter(|(_, folder)| folder.is_dir()).collect()
     }
 
     /// The folder into which a tenant's blocks go, made where there is none.
@@ -105,7 +112,7 @@ impl TenantBlocks {
         folders.iter().filter_map(|(tenant, stores)| Some((tenant.clone(), end(stores)?))).collect()
     }
 
-    /// Deletes the blocks that end before `before` and may go.
+    /// Deletes the blocks that end before `before` and may go. Those of a Prometheus whose folder this is stay: they are not ours.
     pub async fn delete_before(
         &self,
         before: Timestamp,
@@ -118,7 +125,8 @@ impl TenantBlocks {
                 let expired: Vec<BlockId> = store
                     .blocks()
                     .iter()
-                    .filter(|block| block.range().maxt <= before && may_go(&tenant, block.id()))
+                    .filter(|block| block.meta().thanos.is_some() && block.range().maxt <= before)
+                    .filter(|block| may_go(&tenant, block.id()))
                     .map(crate::store::BlockStore::id)
                     .collect();
                 for id in expired {

@@ -186,6 +186,9 @@ async fn a_folder_of_prometheus_is_taken_as_it_stands() {
     assert_eq!(before.len(), after.len());
     assert!(before == after, "series and samples before and after the cut differ");
     assert!(!folder.path().join(CHUNKS_HEAD_DIR).exists() && !folder.path().join(WBL_DIR).exists());
+    // its block is not ours to delete, however old it is
+    clock.set(i64::MAX / 2);
+    assert_eq!(tsdb.delete_expired(|_, _| true).await.unwrap().len(), cut.len());
     assert!(folder.path().join("01M84ZXT22AME8BYVCHF98PGTA/meta.json").exists());
 }
 
