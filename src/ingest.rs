@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
+use compat::http::{HeadCollector, ShipperMetrics};
 use compat::objstore::Bucket;
 use compat::remote::{
     Dialect, HeadTarget, OtlpSettings, WriteSettings, Writer, is_valid_tenant, otlp_router, write_router,
 };
 use http::HeaderName;
 use object_store::ObjectStore;
+use prometheus_client::registry::Registry;
 use storage::Clock;
 use storage::head::HeadSettings;
 use storage::model::{BlockId, ExternalLabels};
 use storage::shipper::{BlockSource, Shipper, ShipperSettings};
 use storage::side_index::SideIndexCache;
+use storage::store::BucketStore;
 use storage::tsdb::{Cut, Tsdb, TsdbSettings};
 use storage::wal::{Compression, RealDisk, SyncPolicy, WalSettings};
 use tokio::sync::Mutex;
@@ -28,6 +31,9 @@ use crate::flags::{IngestFlags, WalSync};
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the log is synced where it need not be before a write is acknowledged.
 const WAL_SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The blocks of each tenant that are in the bucket.
+type Uploaded = HashMap<String, BTreeSet<BlockId>>;
 
 /// The flags, checked.
 #[derive(Debug, Clone)]
@@ -119,8 +125,11 @@ pub struct Ingest {
     write: WriteSettings,
     /// Where blocks are uploaded to; nowhere where there is no bucket.
     bucket: Option<Arc<dyn ObjectStore>>,
+    /// The same bucket as it is queried here: what it has not loaded yet has to stay here.
+    queried: Option<Arc<BucketStore>>,
     /// One a tenant, made when it has its first block.
     shippers: Mutex<HashMap<String, Shipper>>,
+    shipper_metrics: ShipperMetrics,
 }
 
 impl Ingest {
@@ -132,8 +141,10 @@ impl Ingest {
         folder: &Path,
         settings: IngestSettings,
         bucket: Option<&Bucket>,
+        queried: Option<Arc<BucketStore>>,
         clock: Arc<dyn Clock>,
         side_indexes: Arc<SideIndexCache>,
+        registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let opened = Tsdb::open(folder, settings.tsdb, Arc::clone(&clock), Arc::new(RealDisk), side_indexes).await;
         let (tsdb, replay) = opened.with_context(|| format!("cannot open {}", folder.display()))?;
@@ -145,7 +156,10 @@ impl Ingest {
             "replayed the write-ahead log"
         );
         let bucket = bucket.map(|bucket| Arc::clone(&bucket.store));
-        Ok(Self { tsdb: Arc::new(tsdb), clock, write: settings.write, bucket, shippers: Mutex::default() })
+        let (shippers, shipper_metrics) = (Mutex::default(), ShipperMetrics::new(registry));
+        registry
+            .register_collector(Box::new(HeadCollector { head: Arc::clone(tsdb.head()), wal: Arc::clone(tsdb.wal()) }));
+        Ok(Self { tsdb: Arc::new(tsdb), clock, write: settings.write, bucket, queried, shippers, shipper_metrics })
     }
 
     /// The paths that write here.
@@ -177,8 +191,10 @@ impl Ingest {
             Some(bucket) => Some(self.ship(bucket).await),
             None => None,
         };
+        let queried = self.queried.as_ref().map(|queried| queried.blocks());
         let may_go = |tenant: &str, id: BlockId| {
-            uploaded.as_ref().is_none_or(|uploaded| uploaded.get(tenant).is_some_and(|blocks| blocks.contains(&id)))
+            let is_uploaded = |uploaded: &Uploaded| uploaded.get(tenant).is_some_and(|blocks| blocks.contains(&id));
+            uploaded.as_ref().is_none_or(is_uploaded) && queried.as_ref().is_none_or(|blocks| blocks.get(id).is_some())
         };
         match self.tsdb.delete_expired(may_go).await {
             Ok(deleted) => {
@@ -189,7 +205,7 @@ impl Ingest {
     }
 
     /// Uploads what is not in the bucket yet, and says what is, by tenant.
-    async fn ship(&self, bucket: &Arc<dyn ObjectStore>) -> HashMap<String, BTreeSet<BlockId>> {
+    async fn ship(&self, bucket: &Arc<dyn ObjectStore>) -> Uploaded {
         let mut shippers = self.shippers.lock().await;
         let mut uploaded = HashMap::new();
         for (tenant, folder, labels) in self.tsdb.tenants() {
@@ -207,6 +223,7 @@ impl Ingest {
             }
             if let Some(shipper) = shippers.get(&tenant) {
                 let outcome = shipper.sync(self.clock.now()).await;
+                self.shipper_metrics.add(&outcome.counts);
                 outcome.uploaded.iter().for_each(|id| tracing::info!(tenant, %id, "uploaded a block"));
                 for (id, error) in &outcome.failed {
                     tracing::warn!(tenant, %id, %error, "cannot upload a block; it is tried again");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use compat::http::{Api, ApiSettings, BlockMetrics, Readiness, register_process};
+use compat::http::{Api, ApiSettings, BlockMetrics, Readiness, register_process, starting_router};
 use compat::objstore::Bucket;
 use compat::remote::{Dialect, ReadSettings, Reader, federate_router, read_router};
 use engine::{Engine, EngineSettings};
@@ -113,6 +113,10 @@ impl QueryRole {
     ) -> anyhow::Result<()> {
         // a port that is taken is told before a long replay
         let listener = server::listen(&server.address).await?;
+        let write_listener = match self.ingest.as_ref().and_then(|role| role.listen.as_ref()) {
+            Some(address) => Some(server::listen(address).await?),
+            None => None,
+        };
         let mut registry = Registry::default();
         register_process(&mut registry, &api.build.version, &api.build.revision, clock.now());
         let side_indexes =
@@ -129,7 +133,17 @@ impl QueryRole {
                 let bucket = role.upload_to.as_ref();
                 // of its own: a block can be here and in the bucket, and go here
                 let side_indexes = SideIndexCache::new(SideIndexSettings::default());
-                Some(Ingest::open(&role.folder, settings, bucket, Arc::clone(&clock), side_indexes).await?)
+                let queried = sync.as_ref().filter(|_| bucket.is_some()).map(|sync| Arc::clone(&sync.store));
+                let opened = Ingest::open(
+                    &role.folder,
+                    settings,
+                    bucket,
+                    queried,
+                    Arc::clone(&clock),
+                    side_indexes,
+                    &mut registry,
+                );
+                Some(server::meanwhile(&listener, starting_router(), opened).await??)
             }
             None => None,
         };
@@ -148,12 +162,12 @@ impl QueryRole {
         }
         let own_metrics = self.own_metrics(&api, writes.as_ref(), &server.address, &clock);
         let mut served = Vec::new();
-        let more = match (&self.ingest, &writes) {
-            (Some(IngestRole { listen: Some(address), dialects, .. }), Some(ingest)) => {
-                served.push((server::listen(address).await?, ingest.router(dialects)));
+        let more = match (&self.ingest, &writes, write_listener) {
+            (Some(role), Some(ingest), Some(listener)) => {
+                served.push((listener, ingest.router(&role.dialects)));
                 more
             }
-            (Some(role), Some(ingest)) => more.merge(ingest.router(&role.dialects)),
+            (Some(role), Some(ingest), None) => more.merge(ingest.router(&role.dialects)),
             _ => more,
         };
         served.push((listener, api.router(more)));
@@ -202,7 +216,13 @@ impl Work {
     /// Is ready after the first look at the bucket, and then goes on for ever.
     async fn run(&self, readiness: &Readiness) -> anyhow::Result<()> {
         if let Some(sync) = &self.sync {
-            sync.once().await.with_context(|| format!("cannot read the bucket {}", sync.bucket))?;
+            match sync.once().await {
+                // what is written is taken, and the bucket is looked at again
+                Err(error) if self.writes.is_some() => {
+                    tracing::error!(bucket = sync.bucket, %error, "cannot read the bucket; its blocks are not answered until it can");
+                }
+                looked => looked.with_context(|| format!("cannot read the bucket {}", sync.bucket))?,
+            }
         }
         readiness.set(true);
         tracing::info!("ready");

@@ -60,6 +60,25 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: watch::Rec
     }
 }
 
+/// Does `work` while requests to `listener` are answered by `router`; connections that are open then are closed.
+///
+/// # Errors
+/// Where the listener cannot be shared.
+pub async fn meanwhile<T>(
+    listener: &TcpListener,
+    router: axum::Router,
+    work: impl Future<Output = T>,
+) -> anyhow::Result<T> {
+    let shared = rustix::io::dup(listener).context("cannot share the address")?;
+    let shared = TcpListener::from_std(shared.into()).context("cannot share the address")?;
+    let (_stop, stopped) = watch::channel(false);
+    tokio::select! {
+        done = work => Ok(done),
+        // it ends when it is told to, and here nobody does
+        () = serve(shared, router, stopped, Duration::ZERO) => anyhow::bail!("the server ended while it started"),
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,

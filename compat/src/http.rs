@@ -55,9 +55,9 @@ use tower_http::compression::CompressionLayer;
 pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, QueryGate, WAITING_MAX};
 pub use json::AnswerJson;
-pub use metrics::{BlockMetrics, HttpMetrics, OwnSample, own_samples, register_process};
+pub use metrics::{BlockMetrics, HeadCollector, HttpMetrics, OwnSample, ShipperMetrics, own_samples, register_process};
 pub(crate) use params::Params;
-pub use readiness::Readiness;
+pub use readiness::{Readiness, starting_router};
 
 /// What `/api/v1/status/buildinfo` and `--version` tell.
 #[derive(Debug, Clone)]

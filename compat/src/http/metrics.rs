@@ -3,6 +3,7 @@
 //! Names and labels are those that Thanos's dashboards and alerts ask for.
 
 mod exposition;
+mod ingest;
 mod own;
 mod process;
 
@@ -21,6 +22,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use storage::model::Timestamp;
 
+pub use ingest::{HeadCollector, ShipperMetrics};
 pub use own::{OwnSample, own_samples};
 pub use process::ProcessCollector;
 

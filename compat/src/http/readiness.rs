@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::Router;
 use axum::extract::State;
+use axum::routing::get;
 use http::StatusCode;
 
 use super::Api;
@@ -29,6 +31,12 @@ impl Readiness {
     pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
+}
+
+/// What answers while a log is replayed, which can take a while: the process lives, and nothing else can be had yet.
+pub fn starting_router() -> Router {
+    let starting = || async { (StatusCode::SERVICE_UNAVAILABLE, "starting: the write-ahead log is being replayed\n") };
+    Router::new().route("/-/healthy", get(healthy)).fallback(starting)
 }
 
 /// The process lives.
