@@ -163,6 +163,39 @@ async fn blocks_go_after_the_retention_unless_something_holds_them() {
 }
 
 #[tokio::test]
+async fn promtool_reads_the_blocks_that_are_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(4 * HOUR));
+    let (tsdb, _) = open(folder.path(), &clock).await;
+    write(&tsdb, "a", 3, 0, 4 * HOUR).await;
+    assert_eq!(tsdb.cut(Cut::Everything).await.unwrap().len(), 2);
+    // promtool opens a data directory, which has a log
+    let tenant = folder.path().join("a");
+    std::fs::create_dir(tenant.join(WAL_DIR)).unwrap();
+    let promtool = |command: &str| std::process::Command::new("promtool").args(["tsdb", command]).arg(&tenant).output();
+    let dump = match promtool("dump") {
+        Ok(dump) => dump,
+        Err(error) => {
+            eprintln!("skipped: promtool does not run: {error}");
+            return;
+        }
+    };
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let dump = String::from_utf8(dump.stdout).unwrap();
+    let mut found: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+    for line in dump.lines() {
+        let (labels, sample) = line.rsplit_once('}').unwrap();
+        let (value, t) = sample.trim().split_once(' ').unwrap();
+        found.entry(labels.to_owned()).or_default().push((t.parse().unwrap(), value.parse().unwrap()));
+    }
+    let times: Vec<(i64, f64)> = (0..4 * HOUR).step_by(MINUTE as usize).map(|t| (t, t as f64)).collect();
+    assert_eq!(found.len(), 3);
+    assert!(found.values().all(|samples| *samples == times));
+    let analyzed = promtool("analyze").unwrap();
+    assert!(analyzed.status.success(), "{}", String::from_utf8_lossy(&analyzed.stderr));
+}
+
+#[tokio::test]
 async fn a_folder_of_prometheus_is_taken_as_it_stands() {
     let Some(shared) = std::env::var_os("QUIVER_SHARED") else {
         eprintln!("skipped: QUIVER_SHARED is not set");
