@@ -6,7 +6,9 @@ mod duration;
 pub mod http;
 mod instant;
 pub mod objstore;
+pub mod relabel;
 pub mod remote;
+mod yaml;
 
 pub use duration::{DurationError, parse_duration_flag};
 pub use instant::{format_rfc3339, parse_time};

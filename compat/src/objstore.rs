@@ -11,12 +11,10 @@
 //! docs/objstore.md lists which is which.
 
 mod azure;
-mod error;
 mod filesystem;
 mod gcs;
 mod http_config;
 mod s3;
-mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,9 +25,9 @@ use object_store::prefix::PrefixStore;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-pub use error::ConfigError;
+use crate::yaml::Document;
+pub use crate::yaml::ConfigError;
 pub use filesystem::open_directory;
-use yaml::Document;
 
 /// A bucket, ready to use.
 #[derive(Debug, Clone)]
@@ -69,6 +67,11 @@ struct Body<C> {
     #[serde(default)]
     #[expect(dead_code, reason = "read before")]
     prefix: Option<IgnoredAny>,
+}
+
+/// Reads what stands under `config`.
+fn config<C: serde::de::DeserializeOwned>(document: &Document<'_>) -> Result<C, ConfigError> {
+    Ok(document.parse::<Body<C>>()?.config)
 }
 
 /// Opens the bucket that the file at `path` describes.

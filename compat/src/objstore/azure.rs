@@ -6,7 +6,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 use serde::Deserialize;
 
 use super::http_config::{HttpConfig, client_options, given, note_unused, retries};
-use super::yaml::Document;
+use crate::yaml::Document;
 use super::{Bucket, ConfigError};
 
 const ENDPOINT_DEFAULT: &str = "blob.core.windows.net";
@@ -47,7 +47,7 @@ struct ReaderConfig {
 }
 
 pub fn open(document: &Document<'_>) -> Result<Bucket, ConfigError> {
-    let config: Config = document.config()?;
+    let config: Config = super::config(document)?;
     let container = given(&config.container).ok_or_else(|| document.wrong("config", "container is missing"))?;
     let mut notes = Vec::new();
     let nothing = PipelineConfig::default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 
-use super::yaml::Document;
+use crate::yaml::Document;
 use super::{Bucket, ConfigError};
 
 #[derive(Debug, Deserialize)]
@@ -16,7 +16,7 @@ struct Config {
 }
 
 pub fn open(document: &Document<'_>) -> Result<Bucket, ConfigError> {
-    let config: Config = document.config()?;
+    let config: Config = super::config(document)?;
     open_directory(&config.directory).map_err(|error| document.wrong("directory", error.message))
 }
 

@@ -6,7 +6,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use serde::Deserialize;
 
 use super::http_config::{HttpConfig, client_options, given, note_unused, retries};
-use super::yaml::Document;
+use crate::yaml::Document;
 use super::{Bucket, ConfigError};
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,7 +22,7 @@ struct Config {
 }
 
 pub fn open(document: &Document<'_>) -> Result<Bucket, ConfigError> {
-    let config: Config = document.config()?;
+    let config: Config = super::config(document)?;
     let bucket = given(&config.bucket).ok_or_else(|| document.wrong("config", "bucket is missing"))?;
     let mut notes = Vec::new();
     let unused = [

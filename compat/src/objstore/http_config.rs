@@ -7,7 +7,7 @@ use object_store::{Certificate, ClientOptions, RetryConfig};
 use serde::Deserialize;
 
 use super::ConfigError;
-use super::yaml::Document;
+use crate::yaml::Document;
 use crate::parse_duration_flag;
 
 /// The keys of `http_config`.

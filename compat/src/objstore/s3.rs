@@ -7,7 +7,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use serde::Deserialize;
 
 use super::http_config::{HttpConfig, client_options, given, note_unused, retries};
-use super::yaml::Document;
+use crate::yaml::Document;
 use super::{Bucket, ConfigError};
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,7 +52,7 @@ struct SseConfig {
 }
 
 pub fn open(document: &Document<'_>) -> Result<Bucket, ConfigError> {
-    let config: Config = document.config()?;
+    let config: Config = super::config(document)?;
     let bucket = given(&config.bucket).ok_or_else(|| document.wrong("config", "bucket is missing"))?;
     let endpoint = given(&config.endpoint).ok_or_else(|| document.wrong("config", "endpoint is missing"))?;
     refuse_unsupported(&config, document)?;

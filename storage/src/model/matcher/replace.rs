@@ -27,6 +27,12 @@ impl ReplaceRegex {
         Ok(Self { regex, capture_names: parsed.capture_names })
     }
 
+    /// Whether the whole of `input` matches.
+    #[must_use]
+    pub fn is_match(&self, input: &str) -> bool {
+        self.regex.is_match(input)
+    }
+
     /// The template with the groups of `input` put in; `None` where `input` does not match.
     ///
     /// `$1`, `${1}`, `$name` and `${name}` stand for groups, empty where there is no such group; a name is as long as

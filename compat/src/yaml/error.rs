@@ -12,7 +12,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// An error of the whole file.
-    pub(super) fn unplaced(source: impl std::fmt::Display, message: impl std::fmt::Display) -> Self {
+    pub(crate) fn unplaced(source: impl std::fmt::Display, message: impl std::fmt::Display) -> Self {
         Self { place: source.to_string(), message: message.to_string() }
     }
 }

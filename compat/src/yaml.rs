@@ -1,8 +1,10 @@
 //! YAML with errors that say where.
 
+mod error;
+
 use serde::de::DeserializeOwned;
 
-use super::{Body, ConfigError};
+pub use error::ConfigError;
 
 /// One file, or the value of one flag.
 pub struct Document<'a> {
@@ -26,11 +28,6 @@ impl<'a> Document<'a> {
             };
             ConfigError { place, message: error.to_string().replace('\n', " ") }
         })
-    }
-
-    /// Reads what stands under `config`.
-    pub fn config<C: DeserializeOwned>(&self) -> Result<C, ConfigError> {
-        Ok(self.parse::<Body<C>>()?.config)
     }
 
     /// An error about the value of `key`, placed at the first line that sets it.
