@@ -25,8 +25,8 @@ use object_store::prefix::PrefixStore;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::yaml::Document;
 pub use crate::yaml::ConfigError;
+use crate::yaml::Document;
 pub use filesystem::open_directory;
 
 /// A bucket, ready to use.

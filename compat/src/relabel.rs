@@ -87,7 +87,8 @@ impl Relabel {
     /// The labels as the rules leave them; `None` where one drops them.
     #[must_use]
     pub fn apply(&self, labels: &Labels) -> Option<Labels> {
-        let mut pairs: BTreeMap<String, String> = labels.iter().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+        let mut pairs: BTreeMap<String, String> =
+            labels.iter().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
         self.rules.iter().all(|rule| rule.apply(&mut pairs)).then(|| Labels::from_pairs(&pairs))
     }
 }
@@ -131,7 +132,9 @@ impl Rule {
             Action::Labeldrop => pairs.retain(|name, _| !self.regex.is_match(name)),
             Action::Labelkeep => pairs.retain(|name, _| self.regex.is_match(name)),
             Action::Labelmap => {
-                let renamed = |(name, value): (&String, &String)| Some((self.regex.expand(name, &self.replacement)?, value.clone()));
+                let renamed = |(name, value): (&String, &String)| {
+                    Some((self.regex.expand(name, &self.replacement)?, value.clone()))
+                };
                 let mapped: Vec<_> = pairs.iter().filter_map(renamed).collect();
                 mapped.into_iter().for_each(|(name, value)| set(pairs, &name, value));
             }

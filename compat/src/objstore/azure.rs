@@ -6,8 +6,8 @@ use object_store::azure::MicrosoftAzureBuilder;
 use serde::Deserialize;
 
 use super::http_config::{HttpConfig, client_options, given, note_unused, retries};
-use crate::yaml::Document;
 use super::{Bucket, ConfigError};
+use crate::yaml::Document;
 
 const ENDPOINT_DEFAULT: &str = "blob.core.windows.net";
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 
-use crate::yaml::Document;
 use super::{Bucket, ConfigError};
+use crate::yaml::Document;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

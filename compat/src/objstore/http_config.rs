@@ -7,8 +7,8 @@ use object_store::{Certificate, ClientOptions, RetryConfig};
 use serde::Deserialize;
 
 use super::ConfigError;
-use crate::yaml::Document;
 use crate::parse_duration_flag;
+use crate::yaml::Document;
 
 /// The keys of `http_config`.
 #[derive(Debug, Default, Deserialize)]

@@ -7,8 +7,8 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use serde::Deserialize;
 
 use super::http_config::{HttpConfig, client_options, given, note_unused, retries};
-use crate::yaml::Document;
 use super::{Bucket, ConfigError};
+use crate::yaml::Document;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

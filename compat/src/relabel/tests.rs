@@ -64,7 +64,10 @@ fn mistakes_are_told() {
         ("- {action: hashmod, target_label: a}", "rule 1: action hashmod needs a modulus that is not zero"),
         ("- {target_label: a}\n- {replacement: x}", "rule 2: action replace needs target_label"),
         ("- {action: labeldrop, regex: a, target_label: b}", "action labeldrop takes only regex"),
-        ("- {action: keepequal, source_labels: [a], target_label: b, regex: x}", "takes only source_labels and target_label"),
+        (
+            "- {action: keepequal, source_labels: [a], target_label: b, regex: x}",
+            "takes only source_labels and target_label",
+        ),
         ("- {action: lowercase, target_label: b, replacement: x}", "action lowercase takes no replacement"),
         ("- {regex: '(', target_label: a}", "rule 1: regex: "),
         ("- {sauce_labels: [a]}", "relabel.yaml:1:"),
