@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use compat::http::{Api, ApiSettings, BlockMetrics, Readiness, register_process, starting_router};
+use compat::http::{
+    Api, ApiSettings, BlockMetrics, Readiness, StatusApi, StatusSettings, register_process, starting_router,
+};
 use compat::objstore::Bucket;
 use compat::remote::{Dialect, ReadSettings, Reader, federate_router, read_router};
 use engine::{Engine, EngineSettings};
@@ -96,8 +98,9 @@ impl QueryRole {
         let clock = settings::clock();
         let server_settings = settings::server_settings(server)?;
         let engine_settings = settings::engine_settings(query, compute.handle().clone())?;
-        let api_settings = settings::api_settings(query, server, flag_values, clock.now())?;
-        let ended = serving.block_on(self.serve(&server_settings, engine_settings, api_settings, clock));
+        let api_settings = settings::api_settings(query)?;
+        let status = settings::status_settings(server, flag_values, clock.now());
+        let ended = serving.block_on(self.serve(&server_settings, engine_settings, api_settings, status, clock));
         // tasks that still run are not waited for: the grace period is over
         compute.shutdown_background();
         serving.shutdown_background();
@@ -109,6 +112,7 @@ impl QueryRole {
         server: &ServerSettings,
         engine: EngineSettings,
         api: ApiSettings,
+        status: StatusSettings,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<()> {
         // a port that is taken is told before a long replay
@@ -118,7 +122,7 @@ impl QueryRole {
             None => None,
         };
         let mut registry = Registry::default();
-        register_process(&mut registry, &api.build.version, &api.build.revision, clock.now());
+        register_process(&mut registry, &status.build.version, &status.build.revision, clock.now());
         let side_indexes =
             SideIndexCache::new(SideIndexSettings { folder: self.cache_dir.clone(), ..SideIndexSettings::default() });
         let sync = self.bucket.as_ref().map(|bucket| Sync {
@@ -156,11 +160,12 @@ impl QueryRole {
         let more =
             read_router(Arc::clone(&reader)).merge(federate_router(reader, Arc::clone(&clock), lookback_ms, parse));
         let readiness = Readiness::new();
-        let mut api = Api::new(engine, queried, Arc::clone(&clock), api, readiness.clone(), registry);
+        let mut api = Api::new(engine, queried, Arc::clone(&clock), api, &mut registry);
         if let Some(ingest) = &writes {
             api = api.with_head(Arc::clone(ingest.tsdb.head()));
         }
-        let own_metrics = self.own_metrics(&api, writes.as_ref(), &server.address, &clock);
+        let status = StatusApi::new(status, Arc::clone(&clock), readiness.clone(), registry);
+        let own_metrics = self.own_metrics(&status, writes.as_ref(), &server.address, &clock);
         let mut served = Vec::new();
         let more = match (&self.ingest, &writes, write_listener) {
             (Some(role), Some(ingest), Some(listener)) => {
@@ -170,14 +175,14 @@ impl QueryRole {
             (Some(role), Some(ingest), None) => more.merge(ingest.router(&role.dialects)),
             _ => more,
         };
-        served.push((listener, api.router(more)));
+        served.push((listener, api.router(status, more)));
         let work = Work { sync, writes, own_metrics };
         serve(server.grace_period, served, readiness, work).await
     }
 
     fn own_metrics(
         &self,
-        api: &Api,
+        status: &StatusApi,
         ingest: Option<&Ingest>,
         address: &ListenAddress,
         clock: &Arc<dyn Clock>,
@@ -187,7 +192,7 @@ impl QueryRole {
         }
         let head = Arc::clone(ingest?.tsdb.head());
         let instance = format!("localhost:{}", address.address.port());
-        Some(OwnMetrics { registry: api.registry(), head, clock: Arc::clone(clock), instance })
+        Some(OwnMetrics { registry: status.registry(), head, clock: Arc::clone(clock), instance })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use compat::http::ApiSettings;
+use compat::http::{ApiSettings, StatusSettings};
 use compat::objstore::{self, Bucket};
 use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
 use promql::ParseOptions;
@@ -111,16 +111,8 @@ pub fn engine_settings(flags: &QueryFlags, compute: Handle) -> anyhow::Result<En
 ///
 /// # Errors
 /// As [`engine_settings`].
-pub fn api_settings(
-    flags: &QueryFlags,
-    server: &ServerFlags,
-    flag_values: BTreeMap<String, String>,
-    started: Timestamp,
-) -> anyhow::Result<ApiSettings> {
+pub fn api_settings(flags: &QueryFlags) -> anyhow::Result<ApiSettings> {
     Ok(ApiSettings {
-        build: build_info(),
-        flags: flag_values,
-        started,
         max_concurrent: usize::try_from(flags.max_concurrent).unwrap_or(usize::MAX),
         lookback_ms: positive_ms("--query.lookback-delta", flags.lookback_delta)?,
         dynamic_lookback: !flags.no_dynamic_lookback_delta,
@@ -129,9 +121,18 @@ pub fn api_settings(
         replica_labels: replica_labels(flags)?,
         auto_downsampling: flags.auto_downsampling && !flags.no_auto_downsampling,
         partial_response: !flags.no_partial_response,
-        cors: !server.disable_cors || server.no_disable_cors,
         parse: parse_options(&flags.features),
     })
+}
+
+/// What every server tells of itself.
+pub fn status_settings(
+    flags: &ServerFlags,
+    flag_values: BTreeMap<String, String>,
+    started: Timestamp,
+) -> StatusSettings {
+    let cors = !flags.disable_cors || flags.no_disable_cors;
+    StatusSettings { build: build_info(), flags: flag_values, started, cors }
 }
 
 fn replica_labels(flags: &QueryFlags) -> anyhow::Result<Vec<String>> {

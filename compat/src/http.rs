@@ -35,7 +35,6 @@ mod status;
 mod stores;
 mod tsdb_status;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,14 +42,10 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::Engine;
-use http::StatusCode;
 use prometheus_client::registry::Registry;
 use promql::ParseOptions;
 use storage::head::Head;
-use storage::model::Timestamp;
 use storage::{Clock, Store};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
 
 pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, QueryGate, WAITING_MAX};
@@ -58,33 +53,11 @@ pub use json::AnswerJson;
 pub use metrics::{BlockMetrics, HeadCollector, HttpMetrics, OwnSample, ShipperMetrics, own_samples, register_process};
 pub(crate) use params::Params;
 pub use readiness::{Readiness, starting_router};
-
-/// What `/api/v1/status/buildinfo` and `--version` tell.
-#[derive(Debug, Clone)]
-pub struct BuildInfo {
-    /// A semantic version: Grafana decides by it what it may ask.
-    pub version: String,
-    /// The commit.
-    pub revision: String,
-    /// The branch.
-    pub branch: String,
-    /// Who built it.
-    pub build_user: String,
-    /// When.
-    pub build_date: String,
-    /// With which compiler.
-    pub compiler: String,
-}
+pub use status::{BuildInfo, StatusApi, StatusSettings};
 
 /// What the flags decide about the API.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// What is running.
-    pub build: BuildInfo,
-    /// The flags with their values, secrets masked.
-    pub flags: BTreeMap<String, String>,
-    /// When the process started.
-    pub started: Timestamp,
     /// `--query.max-concurrent`
     pub max_concurrent: usize,
     /// `--query.lookback-delta`, in milliseconds.
@@ -101,40 +74,33 @@ pub struct ApiSettings {
     pub auto_downsampling: bool,
     /// `--query.partial-response`
     pub partial_response: bool,
-    /// `--web.disable-cors`, turned round.
-    pub cors: bool,
     /// What the query language may do, as the engine has it.
     pub parse: ParseOptions,
 }
 
-/// What all handlers share.
+/// What all handlers of queries share.
 pub struct Api {
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: ApiSettings,
     gate: QueryGate,
-    metrics: HttpMetrics,
-    registry: Arc<Registry>,
-    readiness: Readiness,
     /// Has exemplars and what metrics are; blocks have neither.
     head: Option<Arc<Head>>,
 }
 
 impl Api {
-    /// Puts the API together; its own metrics join those in `registry`, which it serves.
+    /// Puts the API together; its own metrics join those in `registry`.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         settings: ApiSettings,
-        readiness: Readiness,
-        mut registry: Registry,
+        registry: &mut Registry,
     ) -> Self {
-        let gate = QueryGate::new(settings.max_concurrent, &mut registry);
-        let metrics = HttpMetrics::new(&mut registry);
-        Self { engine, store, clock, settings, gate, metrics, registry: Arc::new(registry), readiness, head: None }
+        let gate = QueryGate::new(settings.max_concurrent, registry);
+        Self { engine, store, clock, settings, gate, head: None }
     }
 
     /// With the exemplars and the metadata of a head.
@@ -143,15 +109,8 @@ impl Api {
         Self { head: Some(head), ..self }
     }
 
-    /// What `/metrics` serves.
-    #[must_use]
-    pub fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.registry)
-    }
-
-    /// The routes, and `more` of other parts of compat behind the same layers.
-    pub fn router(self, more: Router) -> Router {
-        let (cors, http_metrics) = (self.settings.cors, self.metrics.clone());
+    /// The routes beside those of `status`, and `more` of other parts of compat behind the same layers.
+    pub fn router(self, status: StatusApi, more: Router) -> Router {
         let api = Arc::new(self);
         let lookups = Router::new()
             .route("/series", get(series::series).post(series::series))
@@ -172,23 +131,8 @@ impl Api {
             .route("/alerts", get(empty::alerts))
             .route("/targets", get(empty::targets))
             .route("/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
-            .route("/status/buildinfo", get(status::build_info))
-            .route("/status/flags", get(status::flags))
-            .route("/status/runtimeinfo", get(status::runtime_info))
             .merge(lookups);
-        let v1 = if cors { v1.layer(axum::middleware::from_fn(cors::allow_every_origin)) } else { v1 };
-        Router::new()
-            .nest("/api/v1", v1)
-            .route("/metrics", get(metrics::serve))
-            .route("/-/healthy", get(readiness::healthy))
-            .route("/-/ready", get(readiness::ready))
-            .route("/", get(page::page))
-            .merge(more.with_state(()))
-            .route_layer(CompressionLayer::new())
-            .route_layer(axum::middleware::from_fn_with_state(http_metrics, metrics::observe))
-            .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
-            .layer(CatchPanicLayer::custom(panicked))
-            .with_state(api)
+        status.router(v1.with_state(api), Router::new().route("/", get(page::page)).merge(more))
     }
 }
 

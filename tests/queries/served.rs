@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use compat::http::{Api, ApiSettings, BuildInfo, Readiness};
+use compat::http::{Api, ApiSettings, BuildInfo, Readiness, StatusApi, StatusSettings};
 use engine::{Deduplication, Engine, EngineFeatures, EngineSettings, ProcessPool};
 use http::Request;
 use http_body_util::BodyExt;
@@ -61,8 +61,10 @@ impl Served {
         let engine = Arc::new(Engine::new(Arc::clone(&store), engine));
         let readiness = Readiness::new();
         readiness.set(true);
-        let api = Api::new(Arc::clone(&engine), store, clock, api_settings(), readiness, Registry::default());
-        Self { router: api.router(axum::Router::new()), engine, runtime, bucket }
+        let mut registry = Registry::default();
+        let api = Api::new(Arc::clone(&engine), store, Arc::clone(&clock), api_settings(), &mut registry);
+        let status = StatusApi::new(status_settings(), clock, readiness, registry);
+        Self { router: api.router(status, axum::Router::new()), engine, runtime, bucket }
     }
 
     /// Looks into the bucket again.
@@ -135,8 +137,8 @@ pub fn engine_settings(partitions: usize) -> EngineSettings {
     }
 }
 
-fn api_settings() -> ApiSettings {
-    ApiSettings {
+fn status_settings() -> StatusSettings {
+    StatusSettings {
         build: BuildInfo {
             version: "0.0.0".to_owned(),
             revision: String::new(),
@@ -147,6 +149,12 @@ fn api_settings() -> ApiSettings {
         },
         flags: BTreeMap::new(),
         started: NOW_MS,
+        cors: true,
+    }
+}
+
+fn api_settings() -> ApiSettings {
+    ApiSettings {
         max_concurrent: 20,
         lookback_ms: 300_000,
         dynamic_lookback: true,
@@ -155,7 +163,6 @@ fn api_settings() -> ApiSettings {
         replica_labels: Vec::new(),
         auto_downsampling: false,
         partial_response: true,
-        cors: true,
         parse: parse_options(),
     }
 }

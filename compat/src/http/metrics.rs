@@ -7,7 +7,6 @@ mod ingest;
 mod own;
 mod process;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -27,8 +26,6 @@ pub use own::{OwnSample, own_samples};
 pub use process::ProcessCollector;
 
 use exposition::{OPENMETRICS, TEXT, to_text_format, wants_openmetrics};
-
-use super::Api;
 
 /// The labels of a request. All three come from closed sets, so that no client can make series.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -165,10 +162,10 @@ fn handler_name(path: &str) -> &'static str {
     }
 }
 
-/// Serves the registry.
-pub async fn serve(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+/// The registry's content, in the format that the client asks for.
+pub fn serve(registry: &Registry, headers: &HeaderMap) -> Response {
     let mut text = String::new();
-    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &api.registry) {
+    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, registry) {
         return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");

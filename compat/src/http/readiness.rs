@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
-
-use super::Api;
 
 /// Whether requests are welcome. Shared with whoever starts and stops the server.
 #[derive(Debug, Clone, Default)]
@@ -42,9 +39,4 @@ pub fn starting_router() -> Router {
 /// The process lives.
 pub async fn healthy() -> &'static str {
     "OK"
-}
-
-/// Requests are welcome.
-pub async fn ready(State(api): State<Arc<Api>>) -> (StatusCode, &'static str) {
-    if api.readiness.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }
 }

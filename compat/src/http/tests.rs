@@ -2,6 +2,7 @@
 
 mod memory_store;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use tower::ServiceExt;
 use super::*;
 use memory_store::MemoryStore;
 
-fn api() -> Api {
+fn api() -> Router {
     api_with(|_, _| ())
 }
 
-fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Api {
+fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Router {
     let series = [
         "__name__=up,job=api,replica=a",
         "__name__=up,job=api,replica=b",
@@ -54,10 +55,9 @@ fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Api {
         build_date: unknown(),
         compiler: unknown(),
     };
+    let flags = BTreeMap::from([("query.timeout".to_owned(), "2m".to_owned())]);
+    let status = StatusSettings { build, flags, started: 0, cors: true };
     let settings = ApiSettings {
-        build,
-        flags: BTreeMap::from([("query.timeout".to_owned(), "2m".to_owned())]),
-        started: 0,
         max_concurrent: 2,
         lookback_ms: 300_000,
         dynamic_lookback: true,
@@ -66,16 +66,18 @@ fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Api {
         replica_labels: vec!["replica".to_owned()],
         auto_downsampling: false,
         partial_response: true,
-        cors: true,
         parse,
     };
     let readiness = Readiness::new();
     readiness.set(true);
-    Api::new(Arc::new(engine), store, Arc::new(ManualClock::new(4000)), settings, readiness, Registry::default())
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(4000));
+    let mut registry = Registry::default();
+    let api = Api::new(Arc::new(engine), store, Arc::clone(&clock), settings, &mut registry);
+    api.router(StatusApi::new(status, clock, readiness, registry), Router::new())
 }
 
 async fn send(request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
-    let response = api().router(axum::Router::new()).oneshot(request).await.unwrap();
+    let response = api().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
 }
@@ -157,7 +159,7 @@ async fn wrong_queries_name_their_place() {
 #[tokio::test]
 async fn what_takes_too_long_is_given_up() {
     let router =
-        api_with(|store, engine| (store.hang, engine.timeout) = (true, Duration::ZERO)).router(axum::Router::new());
+        api_with(|store, engine| (store.hang, engine.timeout) = (true, Duration::ZERO));
     let evaluation = "query timed out in expression evaluation";
     let lookup = "the deadline of the request passed while looking up series or labels";
     for (uri, error) in [
@@ -279,7 +281,7 @@ async fn errors_are_not_cached() {
 
 #[tokio::test]
 async fn supervisors_and_scrapers_are_answered() {
-    let router = api().router(axum::Router::new());
+    let router = api();
     let ask = |uri: &'static str| {
         let router = router.clone();
         async move {
