@@ -83,11 +83,8 @@ impl StatusApi {
             .route("/status/flags", get(flags))
             .route("/status/runtimeinfo", get(runtime_info))
             .merge(v1.with_state(()));
-        let v1 = if allow_every_origin {
-            status.layer(axum::middleware::from_fn(cors::allow_every_origin))
-        } else {
-            status
-        };
+        let v1 =
+            if allow_every_origin { status.layer(axum::middleware::from_fn(cors::allow_every_origin)) } else { status };
         Router::new()
             .nest("/api/v1", v1)
             .route("/metrics", get(serve_metrics))

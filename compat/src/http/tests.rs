@@ -158,8 +158,7 @@ async fn wrong_queries_name_their_place() {
 
 #[tokio::test]
 async fn what_takes_too_long_is_given_up() {
-    let router =
-        api_with(|store, engine| (store.hang, engine.timeout) = (true, Duration::ZERO));
+    let router = api_with(|store, engine| (store.hang, engine.timeout) = (true, Duration::ZERO));
     let evaluation = "query timed out in expression evaluation";
     let lookup = "the deadline of the request passed while looking up series or labels";
     for (uri, error) in [
