@@ -2,10 +2,12 @@
 //!
 //! What is here is as it was typed; [`crate::settings`] checks it. docs/flags.md is made of these definitions.
 
+mod bucket;
 pub mod document;
 mod generate;
 mod ingest;
 mod load;
+mod select;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,9 +16,11 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use compat::parse_duration_flag;
 
+pub use self::bucket::{BucketTool, Column, InspectFlags, LsFlags, TableFormat};
 pub use self::generate::GenerateFlags;
 pub use self::ingest::{IngestFlags, ReceiveFlags, WalSync};
 pub use self::load::{LoadFlags, Start};
+pub use self::select::SelectFlags;
 use crate::memory::{ByteSize, parse_byte_size};
 
 /// Long-term storage for Prometheus metrics, and PromQL over it.
@@ -53,6 +57,9 @@ pub enum Role {
 pub enum Tool {
     /// Write blocks that are made up from a seed; the same flags give the same bytes.
     Generate(Box<GenerateFlags>),
+    /// What can be done with a bucket.
+    #[command(subcommand)]
+    Bucket(BucketTool),
     /// Send made-up samples to an endpoint of remote write, as fast as they are acknowledged, or check that they are there.
     Load(Box<LoadFlags>),
 }

@@ -26,6 +26,7 @@ use storage::wal::{Compression, RealDisk, SyncPolicy, WalSettings};
 use tokio::sync::Mutex;
 
 use crate::flags::{IngestFlags, WalSync};
+use crate::settings;
 
 /// How often blocks are cut, uploaded and deleted, where there are any to.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
@@ -65,7 +66,7 @@ impl IngestSettings {
         let header = flags.tenant_header.to_ascii_lowercase();
         let tenant_header = HeaderName::try_from(header)
             .with_context(|| format!("--receive.tenant-header={}: not a header's name", flags.tenant_header))?;
-        let labels = external_labels(&flags.labels)?;
+        let labels = settings::external_labels("--label", &flags.labels)?;
         let head = HeadSettings {
             out_of_order_window_ms: ms(flags.out_of_order_window),
             max_future_ms: ms(flags.max_future),
@@ -96,24 +97,6 @@ impl IngestSettings {
         };
         Ok(Self { tsdb, write, labels })
     }
-}
-
-/// `name="value"` or `name=value`, each once.
-fn external_labels(flags: &[String]) -> anyhow::Result<ExternalLabels> {
-    let mut labels: Vec<(String, String)> = Vec::new();
-    for flag in flags {
-        let (name, value) = flag.split_once('=').with_context(|| format!("--label={flag}: not name=\"value\""))?;
-        let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        let value = quoted.unwrap_or(value);
-        if name.is_empty() || value.is_empty() {
-            bail!("--label={flag}: name and value are needed");
-        }
-        if labels.iter().any(|(known, _)| known == name) {
-            bail!("--label={flag}: the label {name} is there twice");
-        }
-        labels.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(ExternalLabels::from_pairs(labels))
 }
 
 /// The folder in use.
@@ -243,21 +226,5 @@ impl Ingest {
     /// The disk's.
     pub async fn close(&self) -> anyhow::Result<()> {
         self.tsdb.close().await.context("cannot close the write-ahead log")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_as_thanos_takes_them() {
-        let flags = |flags: &[&str]| external_labels(&flags.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
-        let labels = flags(&["replica=\"a\"", "cluster=eu-1"]).unwrap();
-        assert_eq!(labels, ExternalLabels::from_pairs([("cluster", "eu-1"), ("replica", "a")]));
-        for wrong in [&["replica"][..], &["=\"a\""], &["a=\"\""], &["a=1", "a=2"]] {
-            let error = flags(wrong).unwrap_err().to_string();
-            assert!(error.starts_with("--label="), "{error}");
-        }
     }
 }

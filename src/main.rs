@@ -28,12 +28,18 @@ fn main() -> ExitCode {
     };
     match run(cli, flag_values) {
         Ok(()) => ExitCode::SUCCESS,
+        // as in `quiver tools bucket ls | head`: whoever read has enough
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // one line, its causes behind it; standard error may be closed, and then nobody reads it
             let _ = writeln!(std::io::stderr(), "quiver: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn run(cli: Cli, flag_values: std::collections::BTreeMap<String, String>) -> anyhow::Result<()> {

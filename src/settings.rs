@@ -9,12 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use compat::http::{ApiSettings, StatusSettings};
 use compat::objstore::{self, Bucket};
+use compat::parse_time;
+use compat::relabel::{Relabel, SELECTING};
 use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
 use promql::ParseOptions;
-use storage::model::Timestamp;
+use storage::bucket::{BlockFilters, KeepBlock, TimeBound};
+use storage::model::{ExternalLabels, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::flags::{DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, ServerFlags};
+use crate::flags::{DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, SelectFlags, ServerFlags};
 use crate::memory::available_bytes;
 use crate::version::build_info;
 
@@ -71,6 +74,60 @@ pub fn bucket(flags: &ObjstoreFlags) -> anyhow::Result<Option<Bucket>> {
         tracing::warn!(bucket = bucket.name, note, "object storage configuration");
     }
     Ok(Some(bucket))
+}
+
+/// Checks the flags that choose blocks by time and labels.
+///
+/// # Errors
+/// Where one is wrong; the text names it.
+pub fn block_filters(flags: &SelectFlags) -> anyhow::Result<BlockFilters> {
+    let (text, source) = match (&flags.relabel_config_file, &flags.relabel_config) {
+        (Some(path), _) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("--selector.relabel-config-file={}", path.display()))?;
+            (text, path.display().to_string())
+        }
+        (None, text) => (text.clone().unwrap_or_default(), "--selector.relabel-config".to_owned()),
+    };
+    let rules = Relabel::from_yaml(&text, &source, Some(&SELECTING))?;
+    let keep = (!rules.is_empty()).then(|| KeepBlock::new(move |labels| rules.apply(labels).is_some()));
+    let min_time = time_bound("--min-time", &flags.min_time)?;
+    let max_time = time_bound("--max-time", &flags.max_time)?;
+    Ok(BlockFilters { min_time: Some(min_time), max_time: Some(max_time), keep, ..BlockFilters::default() })
+}
+
+/// A time of RFC 3339, or a duration that is added to now; a minus sign before it takes it off.
+fn time_bound(flag: &str, text: &str) -> anyhow::Result<TimeBound> {
+    let (negative, duration) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    if let Ok(duration) = compat::parse_duration_flag(duration) {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        return Ok(TimeBound::FromNow(if negative { -ms } else { ms }));
+    }
+    match parse_time(text) {
+        Ok(t) => Ok(TimeBound::Absolute(t)),
+        Err(error) => bail!("{flag}: {error}; write a time as 2006-01-02T15:04:05Z or a duration as -6w"),
+    }
+}
+
+/// External labels of `flag`, each `name="value"` or `name=value`.
+///
+/// # Errors
+/// Where one is not that, or is there twice.
+pub fn external_labels(flag: &str, values: &[String]) -> anyhow::Result<ExternalLabels> {
+    let mut labels: Vec<(String, String)> = Vec::new();
+    for label in values {
+        let (name, value) = label.split_once('=').with_context(|| format!("{flag}={label}: not name=\"value\""))?;
+        let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        let value = quoted.unwrap_or(value);
+        if name.is_empty() || value.is_empty() {
+            bail!("{flag}={label}: name and value are needed");
+        }
+        if labels.iter().any(|(known, _)| known == name) {
+            bail!("{flag}={label}: the label {name} is there twice");
+        }
+        labels.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(ExternalLabels::from_pairs(labels))
 }
 
 /// Checks the query flags, for the engine.
@@ -162,4 +219,31 @@ fn parse_options(features: &[Feature]) -> ParseOptions {
 /// Shared ownership of the settings' clock.
 pub fn clock() -> Arc<dyn storage::Clock> {
     Arc::new(storage::SystemClock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_as_thanos_takes_them() {
+        let flags =
+            |flags: &[&str]| external_labels("--label", &flags.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
+        let labels = flags(&["replica=\"a\"", "cluster=eu-1"]).unwrap();
+        assert_eq!(labels, ExternalLabels::from_pairs([("cluster", "eu-1"), ("replica", "a")]));
+        for wrong in [&["replica"][..], &["=\"a\""], &["a=\"\""], &["a=1", "a=2"]] {
+            let error = flags(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("--label="), "{error}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_times_or_durations() {
+        let bound = |text: &str| time_bound("--min-time", text).map_err(|error| error.to_string());
+        assert_eq!(bound("1970-01-01T00:00:01Z"), Ok(TimeBound::Absolute(1_000)));
+        assert_eq!(bound("-6w"), Ok(TimeBound::FromNow(-6 * 7 * 86_400_000)));
+        assert_eq!(bound("2h45m"), Ok(TimeBound::FromNow(9_900_000)));
+        assert!(bound("0000-01-01T00:00:00Z").is_ok() && bound("9999-12-31T23:59:59Z").is_ok());
+        assert!(bound("yesterday").unwrap_err().starts_with("--min-time: "));
+    }
 }

@@ -1,5 +1,6 @@
 //! `quiver tools`: what is of use beside a running Quiver, one file a command.
 
+mod bucket;
 mod generate;
 mod load;
 
@@ -13,6 +14,7 @@ use crate::logging;
 /// The command's.
 pub fn run(tool: &Tool) -> anyhow::Result<()> {
     match tool {
+        Tool::Bucket(tool) => bucket::run(tool),
         Tool::Generate(flags) => {
             logging::start(flags.log);
             generate::run(flags)

@@ -203,9 +203,31 @@ impl BlockFilters {
         (metas, report)
     }
 
+    /// Whether time and labels choose the block, whatever its age and marks.
+    #[must_use]
+    pub fn selects(&self, meta: &BlockMeta, now: Timestamp) -> bool {
+        self.unselected(meta, now).is_none()
+    }
+
     /// Whether what was made then is within the consistency delay.
     fn is_fresh(&self, made: Timestamp, now: Timestamp) -> bool {
         self.consistency_delay_ms > 0 && now.saturating_sub(made) < self.consistency_delay_ms
+    }
+
+    fn unselected(&self, meta: &BlockMeta, now: Timestamp) -> Option<(BlockState, String)> {
+        let range = meta.range();
+        let min_time = self.min_time.map_or(Timestamp::MIN, |bound| bound.at(now));
+        let max_time = self.max_time.map_or(Timestamp::MAX, |bound| bound.at(now));
+        if range.maxt < min_time || range.mint > max_time {
+            return Some((BlockState::TimeExcluded, format!("outside of {min_time} to {max_time}")));
+        }
+        if let Some(KeepBlock(keep)) = &self.keep {
+            let labels = meta.external_labels().to_labels().with(BLOCK_ID_LABEL, &meta.id().to_string());
+            if !keep(&labels) {
+                return Some((BlockState::LabelExcluded, "another shard's".to_owned()));
+            }
+        }
+        None
     }
 
     fn judge(
@@ -215,17 +237,8 @@ impl BlockFilters {
         marked_s: Option<i64>,
         now: Timestamp,
     ) -> Option<(BlockState, String)> {
-        let range = meta.range();
-        let min_time = self.min_time.map_or(Timestamp::MIN, |bound| bound.at(now));
-        let max_time = self.max_time.map_or(Timestamp::MAX, |bound| bound.at(now));
-        if range.maxt < min_time || range.mint > max_time {
-            return Some((BlockState::TimeExcluded, format!("outside of {min_time} to {max_time}")));
-        }
-        if let Some(KeepBlock(keep)) = &self.keep {
-            let labels = meta.external_labels().to_labels().with(BLOCK_ID_LABEL, &id.to_string());
-            if !keep(&labels) {
-                return Some((BlockState::LabelExcluded, "another shard's".to_owned()));
-            }
+        if let Some(left_out) = self.unselected(meta, now) {
+            return Some(left_out);
         }
         let made_ms = meta.upload_time().unwrap_or_else(|| i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX));
         let source = meta.thanos.as_ref().map_or("", |thanos| thanos.source.as_str());
