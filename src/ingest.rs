@@ -1,6 +1,6 @@
 //! What is written here: the folder of head, log and local blocks, what keeps it small, and the paths that write to it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,12 @@ use http::HeaderName;
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use storage::Clock;
+use storage::block::BlockMeta;
 use storage::head::HeadSettings;
 use storage::model::{BlockId, ExternalLabels};
 use storage::shipper::{BlockSource, Shipper, ShipperSettings};
 use storage::side_index::SideIndexCache;
-use storage::store::BucketStore;
+use storage::store::{BlockStore, BucketStore};
 use storage::tsdb::{Cut, Tsdb, TsdbSettings};
 use storage::wal::{Compression, RealDisk, SyncPolicy, WalSettings};
 use tokio::sync::Mutex;
@@ -174,16 +175,39 @@ impl Ingest {
             Some(bucket) => Some(self.ship(bucket).await),
             None => None,
         };
-        let queried = self.queried.as_ref().map(|queried| queried.blocks());
-        let may_go = |tenant: &str, id: BlockId| {
-            let is_uploaded = |uploaded: &Uploaded| uploaded.get(tenant).is_some_and(|blocks| blocks.contains(&id));
-            uploaded.as_ref().is_none_or(is_uploaded) && queried.as_ref().is_none_or(|blocks| blocks.get(id).is_some())
+        // what is queried: blocks, and those that they were compacted from
+        let queried: Option<HashSet<BlockId>> = self.queried.as_ref().map(|queried| {
+            let ids = |block: &BlockStore| [block.id()].into_iter().chain(block.meta().compaction.sources.clone());
+            queried.blocks().iter().flat_map(ids).collect()
+        });
+        let may_go = |tenant: &str, meta: &BlockMeta| match &uploaded {
+            Some(uploaded) => {
+                uploaded.get(tenant).is_some_and(|blocks| blocks.contains(&meta.id()))
+                    && queried.as_ref().is_none_or(|blocks| blocks.contains(&meta.id()))
+            }
+            // without a bucket, blocks that others cut are nobody's to delete
+            None => meta.thanos.is_some(),
         };
-        match self.tsdb.delete_expired(may_go).await {
+        self.delete(may_go).await;
+    }
+
+    /// Deletes what is past the retention and may go.
+    async fn delete(&self, may_go: impl Fn(&str, &BlockMeta) -> bool) {
+        match self.tsdb.delete_expired(&may_go).await {
             Ok(deleted) => {
                 deleted.iter().for_each(|id| tracing::info!(%id, "deleted a local block past the retention"))
             }
             Err(error) => tracing::error!(%error, "cannot delete a block past the retention"),
+        }
+        match self.tsdb.remove_idle(&may_go).await {
+            Ok(removed) => {
+                let mut shippers = self.shippers.lock().await;
+                for tenant in removed {
+                    shippers.remove(&tenant);
+                    tracing::info!(tenant, "removed a tenant who wrote nothing for the retention");
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot remove idle tenants"),
         }
     }
 

@@ -27,6 +27,7 @@ mod query;
 mod readers;
 mod refs;
 mod replay;
+mod remove;
 mod request;
 mod round;
 mod sample;
@@ -125,7 +126,7 @@ impl Head {
     #[must_use]
     pub fn appender(&self, tenant: &str) -> Appender<'_> {
         let request = self.spare.lock().pop().unwrap_or_default();
-        Appender::new(self, self.tenants.get(tenant, &self.settings), request)
+        Appender::new(self, self.tenants.get(tenant, &self.settings, || self.clock.now()), request)
     }
 
     /// Logs every write from now on, and nothing before: to be called once, after the replay. False where there is a log already.

@@ -385,4 +385,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,12 +10,16 @@
 //!                                    └──> uploaded, past the retention ──> deleted
 //! ```
 //!
+//! A tenant of whom nothing came for the retention goes with its last blocks, and is there again when something comes. Until then
+//! its newest block stays: where it ends tells a replay which samples of the log are in blocks.
+//!
 //! A Prometheus's folder is taken as it stands: its log is replayed and gone on with, its blocks are served and never changed.
 //! What is in its head chunks and its log of late samples is read at each start, and these are removed when all of it is in
 //! blocks.
 
 mod blocks;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +35,7 @@ use crate::head::{Head, HeadReplay, HeadSettings, ReplaySources};
 use crate::model::{BlockId, ExternalLabels, TimeRange, Timestamp};
 use crate::side_index::SideIndexCache;
 use crate::store::{LabelRequest, LabelSet, SeriesRequest, SeriesSet, Store, StoreInfo, UnionStore};
-use crate::wal::{Disk, Wal, WalSettings};
+use crate::wal::{Disk, Wal, WalError, WalSettings};
 
 use blocks::TenantBlocks;
 
@@ -197,8 +201,8 @@ impl Tsdb {
         let now = self.clock.now();
         let mut all = Vec::new();
         for tenant in self.head.tenants() {
-            let is_idle = tenant.last_write.saturating_add(block_ms.saturating_mul(3) / 2) < now
-                && tenant.interval.maxt.saturating_add(block_ms.saturating_mul(3) / 2) < now;
+            let last = tenant.last_write.max(tenant.interval.maxt);
+            let is_idle = last.saturating_add(block_ms.saturating_mul(3) / 2) < now || self.is_past_retention(last);
             let everything = which == Cut::Everything || is_idle;
             let complete_to = tenant.interval.maxt.saturating_sub(block_ms / 2);
             let mut ranges = self.head.ranges(&tenant.name);
@@ -212,16 +216,58 @@ impl Tsdb {
         all
     }
 
-    /// Deletes blocks that lie before the retention, as long as `may_go` lets them, and returns which.
+    /// The time before which nothing is kept, where there is one.
+    fn retention_start(&self) -> Option<Timestamp> {
+        let retention_ms = Some(self.settings.retention_ms).filter(|retention_ms| *retention_ms > 0)?;
+        Some(self.clock.now().saturating_sub(retention_ms))
+    }
+
+    fn is_past_retention(&self, t: Timestamp) -> bool {
+        self.retention_start().is_some_and(|start| t <= start)
+    }
+
+    /// Deletes blocks that lie before the retention, as long as `may_go` lets them, and returns which. The newest block of a tenant
+    /// stays, and blocks in the folder itself that were not cut here.
     ///
     /// # Errors
     /// What cannot be removed.
-    pub async fn delete_expired(&self, may_go: impl Fn(&str, BlockId) -> bool) -> Result<Vec<BlockId>> {
-        if self.settings.retention_ms <= 0 {
-            return Ok(Vec::new());
+    pub async fn delete_expired(&self, may_go: impl Fn(&str, &BlockMeta) -> bool) -> Result<Vec<BlockId>> {
+        match self.retention_start() {
+            Some(start) => self.blocks.delete_before(start, may_go).await,
+            None => Ok(Vec::new()),
         }
-        let before = self.clock.now().saturating_sub(self.settings.retention_ms);
-        self.blocks.delete_before(before, may_go).await
+    }
+
+    /// Removes the tenants of whom nothing came for the retention, with their folders, and returns who they were. All that they
+    /// wrote must be in blocks, before the retention, and `may_go` must let every one of them.
+    ///
+    /// A sample that comes meanwhile is kept: either the tenant stays, or it is there again.
+    ///
+    /// # Errors
+    /// Where the log cannot note it. What cannot be removed is told, and goes with the next call.
+    pub async fn remove_idle(&self, may_go: impl Fn(&str, &BlockMeta) -> bool) -> Result<Vec<String>> {
+        let Some(since) = self.retention_start() else { return Ok(Vec::new()) };
+        let _alone = self.cutting.lock().await;
+        let known: Vec<String> = self.head.tenants().iter().map(|tenant| tenant.name.to_string()).collect();
+        let all: BTreeSet<String> = known.into_iter().chain(self.blocks.names()).collect();
+        let mut removed = Vec::new();
+        for tenant in all {
+            if !self.blocks.may_all_go(&tenant, since, &may_go) {
+                continue;
+            }
+            let unavailable = |error: WalError| Error::Internal(error.to_string());
+            let Some(noted) = self.head.retire(&tenant, since).map_err(unavailable)? else { continue };
+            self.head.durable(&noted).await.map_err(unavailable)?;
+            match self.blocks.remove(&tenant).await {
+                Ok(had_folder) => {
+                    if self.head.forget(&tenant, since) || had_folder {
+                        removed.push(tenant);
+                    }
+                }
+                Err(error) => tracing::error!(tenant, %error, "cannot remove an idle tenant; it is tried again"),
+            }
+        }
+        Ok(removed)
     }
 
     /// What a Prometheus left in files that are never written to again goes when the head has nothing so old.

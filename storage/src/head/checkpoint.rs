@@ -8,6 +8,7 @@
 //! Kept are the series that the head has, with metadata, their samples in order that were not dropped, and exemplars in the same
 //! time. Late samples of the old segments are not: all of those that are in no block are written from memory.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -82,7 +83,7 @@ impl Head {
     }
 
     /// The series that the head has, and from when on each tenant's samples are.
-    fn kept(&self) -> (Refs, Vec<Timestamp>) {
+    fn kept(&self) -> (Refs, HashMap<u32, Timestamp>) {
         let mut kept = Refs::default();
         for (number, shard) in self.shards.iter().enumerate() {
             let shard = shard.read();
@@ -91,7 +92,7 @@ impl Head {
                 kept.insert(series.reference, entry);
             }
         }
-        (kept, self.tenants.all().iter().map(|tenant| tenant.truncated()).collect())
+        (kept, self.tenants.all().iter().map(|tenant| (tenant.number, tenant.truncated())).collect())
     }
 
     /// Sends records of all late samples that are in no block.
@@ -134,7 +135,7 @@ impl Head {
 struct Filter {
     kept: Refs,
     /// By tenant: samples before this are gone.
-    floors: Vec<Timestamp>,
+    floors: HashMap<u32, Timestamp>,
 }
 
 /// Nobody takes records any more.
@@ -147,7 +148,7 @@ impl Filter {
 
     fn has_sample(&self, reference: u64, t: Timestamp) -> bool {
         let entry = self.kept.get(reference);
-        entry.is_some_and(|entry| self.floors.get(entry.tenant as usize).is_none_or(|floor| t >= *floor))
+        entry.is_some_and(|entry| self.floors.get(&entry.tenant).is_none_or(|floor| t >= *floor))
     }
 
     /// Sends what is left of a record.

@@ -109,11 +109,11 @@ impl ExemplarRing {
                 return Err(Rejection::ExemplarOutOfOrder);
             }
         }
-        self.insert(reference, tenant, exemplar, labels);
+        self.insert(reference, tenant, exemplar, || Arc::new(labels()));
         Ok(true)
     }
 
-    fn insert(&mut self, reference: u64, tenant: u32, exemplar: OwnedExemplar, labels: impl FnOnce() -> Labels) {
+    fn insert(&mut self, reference: u64, tenant: u32, exemplar: OwnedExemplar, labels: impl FnOnce() -> Arc<Labels>) {
         let at = self.next;
         let slot = Slot { series: reference, exemplar, next: None };
         match self.slots.get_mut(at) {
@@ -131,7 +131,7 @@ impl ExemplarRing {
                 series.newest = at;
             }
             None => {
-                let labels = Arc::new(labels());
+                let labels = labels();
                 self.series.insert(reference, ExemplarSeries { tenant, labels, oldest: at, newest: at });
             }
         }
@@ -148,6 +148,23 @@ impl ExemplarRing {
             }
             None => {
                 self.series.remove(&old.series);
+            }
+        }
+    }
+
+    /// Takes out what a tenant has.
+    pub fn remove_tenant(&mut self, tenant: u32) {
+        if self.series.values().all(|series| series.tenant != tenant) {
+            return;
+        }
+        let mut old = std::mem::replace(self, Self::new(self.capacity));
+        if old.slots.len() == old.capacity {
+            // the oldest first
+            old.slots.rotate_left(old.next);
+        }
+        for slot in old.slots {
+            if let Some(series) = old.series.get(&slot.series).filter(|series| series.tenant != tenant) {
+                self.insert(slot.series, series.tenant, slot.exemplar, || Arc::clone(&series.labels));
             }
         }
     }
@@ -208,6 +225,23 @@ mod tests {
         let exemplar = Exemplar { labels: &labels, t: 100, value: 1.0 };
         assert_eq!(ring.push(2, 0, &exemplar, Labels::default), Err(Rejection::ExemplarLabelsTooLong));
         assert_eq!(push(&mut ExemplarRing::new(0), 1, 1, 1.0), Ok(false));
+    }
+
+    #[test]
+    fn what_a_tenant_has_is_taken_out() {
+        let mut ring = ExemplarRing::new(4);
+        for (series, t) in [(1, 1), (2, 1), (1, 2), (2, 2), (3, 1)] {
+            let exemplar = Exemplar { labels: &[], t, value: 1.0 };
+            let tenant = u32::from(series == 2);
+            assert_eq!(ring.push(series, tenant, &exemplar, Labels::default), Ok(true));
+        }
+        ring.remove_tenant(1);
+        assert_eq!(ring.len(), (2, 2), "one of the first series went before");
+        assert!(ring.series().all(|(series, _)| series.tenant == 0));
+        for t in 10..20 {
+            assert_eq!(push(&mut ring, 3, t, 1.0), Ok(true));
+        }
+        assert_eq!(ring.len(), (4, 1));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! series      of the new ones, with the tenant as a label more
 //! samples     floats, then histograms by kind; a series that changes its kind goes on in a next stage
 //! late ones   likewise, each record begun by an entry of series 0, which no series has and Prometheus skips
+//! removed     a tenant went: metadata of series 0, with the unit "removed" and the tenant's name as help
 //! ```
 //!
 //! A record says by itself whether its samples are late. So a replay may drop samples in order that are not younger than what
@@ -28,8 +29,10 @@ use crate::wal::{Lsn, Wal, WalError};
 
 /// The label of a series record that names the tenant; no series may have it.
 pub(super) const TENANT_IN_LOG: &str = "__quiver_tenant__";
-/// The series of the entry that begins a record of late samples.
+/// The series of the entry that begins a record of late samples, and of the one that says that a tenant went.
 pub(super) const LATE_MARK: u64 = 0;
+/// The unit of the metadata that says that a tenant went.
+pub(super) const REMOVED_UNIT: &str = "removed";
 
 /// The kinds of records that samples come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +166,16 @@ impl RoundLog {
             kind,
             unit,
             help,
+        });
+    }
+
+    /// Says that nothing is needed any more of what a tenant has in the log up to here.
+    pub fn add_removed(&mut self, tenant: &str) {
+        MetadataEncoder::new(self.next()).push(crate::wal::record::MetadataEntry {
+            series: LATE_MARK,
+            kind: 0,
+            unit: REMOVED_UNIT,
+            help: tenant,
         });
     }
 

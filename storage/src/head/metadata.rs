@@ -114,6 +114,11 @@ impl FamilyIndex {
         families.map(|(family, numbers)| (family.as_ref(), numbers.as_slice()))
     }
 
+    /// Forgets what a tenant has.
+    pub fn remove_tenant(&mut self, tenant: u32) {
+        self.families.remove(&tenant);
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.families.clear();

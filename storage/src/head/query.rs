@@ -79,10 +79,11 @@ impl Head {
             scope_matcher = Some(Matcher::equal(label.as_ref(), tenant.as_ref()));
         }
         let tenants = self.tenants.all();
+        let tenants: HashMap<u32, _> = tenants.iter().map(|tenant| (tenant.number, tenant)).collect();
         let mut found: BTreeMap<Labels, SeriesExemplars> = BTreeMap::new();
         let ring = self.exemplars.lock();
         for (series, exemplars) in ring.series() {
-            let Some(tenant) = tenants.get(series.tenant as usize) else { continue };
+            let Some(tenant) = tenants.get(&series.tenant) else { continue };
             let pairs = series.labels.iter().map(|(n, v)| (n.into_owned(), v.into_owned()));
             let external = tenant.external.iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
             // the last of a name wins
@@ -107,7 +108,8 @@ impl Head {
     pub fn describe(&self, tenant: &str, family: &str, metadata: Metadata<'_>) {
         let number = self.metadata.intern(metadata);
         if number != 0 {
-            let tenant = self.tenants.get(tenant, &self.settings);
+            let tenant = self.tenants.get(tenant, &self.settings, || self.clock.now());
+            tenant.saw_sign(self.clock.now());
             self.families.lock().add_family(tenant.number, family, number);
         }
     }
@@ -146,7 +148,7 @@ impl Head {
         Ok(numbers.into_iter().map(|(name, found)| (name, entries(found))).collect())
     }
 
-    /// The tenants that ever wrote since the start.
+    /// The tenants that wrote since the start, or are in the log, and were not removed.
     #[must_use]
     pub fn tenants(&self) -> Vec<TenantStats> {
         let stats = |tenant: &Arc<super::tenants::Tenant>| TenantStats {

@@ -9,9 +9,10 @@
 //!
 //! A log may repeat itself, so a sample in order that is not younger than what its series has is dropped: it is there. A late one
 //! goes to the late ones; readers merge. Samples in order before what blocks of the tenant have are in them, and are dropped.
+//! Of a tenant who was removed, what stands before the record of that goes. Series of which nothing is left go as well.
 //! A log of Prometheus has its late samples a second time in the `wbl`, and they are taken from there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +22,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::Head;
 use super::head_chunks::{self, HeadChunks};
-use super::journal::{LATE_MARK, TENANT_IN_LOG};
+use super::journal::{LATE_MARK, REMOVED_UNIT, TENANT_IN_LOG};
 use super::metadata::MetadataEntry;
 use super::refs::{RefEntry, Refs};
 use super::request::shard_of;
@@ -145,6 +146,8 @@ impl Head {
         result.wal = wal;
         self.next_reference.fetch_max(read.largest_reference.saturating_add(1), Ordering::SeqCst);
         self.delete(&read.tombstones)?;
+        self.shards.iter().for_each(|shard| shard.write().sweep(&read.removed));
+        read.removed.iter().for_each(|number| self.drop_leavings(*number));
         self.count_tenants();
         Ok(result)
     }
@@ -256,6 +259,8 @@ struct Found {
     newest_late: Option<Timestamp>,
     largest_reference: u64,
     tombstones: BTreeMap<(u32, u32), Vec<TimeInterval>>,
+    /// Tenants who were removed; under the same name there can be a new one.
+    removed: BTreeSet<u32>,
 }
 
 impl<'a> Reader<'a> {
@@ -320,6 +325,11 @@ impl<'a> Reader<'a> {
                 this.exemplar(entry.series, &Exemplar { labels: &labels, t: entry.t, value: entry.value });
             }),
             Ok(Record::Metadata(entries)) => self.each(entries, |this, entry| {
+                if entry.series == LATE_MARK && entry.unit == REMOVED_UNIT {
+                    let gone = this.head.tenants.forget_now(entry.help);
+                    this.found.removed.extend(gone.map(|tenant| tenant.number));
+                    return;
+                }
                 let kind = MetricKind::from_number(entry.kind);
                 let (unit, help) = (entry.unit.to_owned(), entry.help.to_owned());
                 this.metadata(entry.series, &MetadataEntry { kind, unit, help });
@@ -363,7 +373,7 @@ impl<'a> Reader<'a> {
             return;
         }
         let head = self.head;
-        let tenant = head.tenants.get(name, &head.settings);
+        let tenant = head.tenants.get(name, &head.settings, || Timestamp::MIN);
         if let Some(end) = (self.sources.blocks_end)(name) {
             tenant.raise_min_valid(end);
             tenant.raise_truncated(end);

@@ -188,11 +188,14 @@ impl Head {
                 all.push(Matcher::equal(label.as_ref(), tenant.as_ref()));
             }
         }
-        let tenants = match only {
-            Some(name) => self.tenants.find(&name).into_iter().collect(),
-            None => self.tenants.all(),
+        let (tenants, count) = match only {
+            Some(name) => (self.tenants.find(&name).into_iter().collect(), self.tenants.len()),
+            None => {
+                let all = self.tenants.all();
+                let count = all.len();
+                (all, count)
+            }
         };
-        let count = self.tenants.len();
         let mut groups: Vec<Group> = Vec::new();
         for tenant in tenants.into_iter().filter(|tenant| is_wanted(tenant)) {
             let Some(rest) = tenant.external.resolve(&all) else { continue };

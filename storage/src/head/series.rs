@@ -417,6 +417,17 @@ impl Series {
         }
     }
 
+    /// Takes away all samples.
+    pub fn clear(&mut self, log: &mut ChunkLog) {
+        self.truncate(log, Timestamp::MAX);
+        let late = self.rare.take().into_iter().flat_map(|rare| rare.late.chunks);
+        late.for_each(|late| log.drop_chunk(late.chunk.at));
+        // a sample at the greatest of all times
+        self.closed.drain(..).for_each(|chunk| log.drop_chunk(chunk.at));
+        (self.floats, self.bytes) = (XorState::default(), Vec::new());
+        (self.open_end, self.newest_t) = (Timestamp::MIN, Timestamp::MIN);
+    }
+
     /// Takes away the samples in `intervals`, for good.
     pub fn delete(&mut self, log: &mut ChunkLog, intervals: &[TimeInterval]) -> Result<(), ChunkError> {
         let is_hit = |times: TimeInterval| intervals.iter().any(|deleted| deleted.overlaps(times));

@@ -3,7 +3,7 @@
 //! Series have numbers by which everything in the shard names them. Numbers ascend with age; they change only when series are
 //! taken away, and then all of the shard's are given anew. What names a series over time names its reference and key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use hashbrown::HashTable;
 
@@ -133,17 +133,27 @@ impl Shard {
             *gone.entry(series.tenant).or_default() += 1;
         }
         if !gone.is_empty() {
-            self.remove_empty(before);
+            self.remove_series(|series| series.is_empty() && before.contains_key(&series.tenant));
         }
         gone
     }
 
-    /// Takes away empty series, and gives the others new numbers.
-    fn remove_empty(&mut self, before: &HashMap<u32, Timestamp>) {
+    /// After a replay: takes away series without a sample, and those of tenants who were removed.
+    pub fn sweep(&mut self, removed: &BTreeSet<u32>) {
+        for series in self.series.iter_mut().filter(|series| removed.contains(&series.tenant)) {
+            series.clear(&mut self.log);
+        }
+        if self.series.iter().any(Series::is_empty) {
+            self.remove_series(Series::is_empty);
+        }
+    }
+
+    /// Takes series away, and gives the others new numbers.
+    fn remove_series(&mut self, is_gone: impl Fn(&Series) -> bool) {
         let mut numbers = vec![None; self.series.len()];
         let (mut kept, mut labels) = (Vec::new(), Vec::new());
         for (old, mut series) in std::mem::take(&mut self.series).into_iter().enumerate() {
-            if series.is_empty() && before.contains_key(&series.tenant) {
+            if is_gone(&series) {
                 continue;
             }
             let bytes = self.labels.get(series.labels as usize..).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The tenants of a head. A tenant costs a few hundred bytes; everything else is shared.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -25,6 +25,8 @@ pub(super) struct Tenant {
     truncated: AtomicI64,
     /// When samples came last, by the clock.
     written: AtomicI64,
+    /// When it was first or last heard of in another way than by a sample, by the clock.
+    seen: AtomicI64,
     pub series: AtomicU64,
 }
 
@@ -71,6 +73,17 @@ impl Tenant {
         self.written.load(Ordering::SeqCst)
     }
 
+    /// Notes that it was heard of.
+    pub fn saw_sign(&self, now: Timestamp) {
+        self.seen.fetch_max(now, Ordering::SeqCst);
+    }
+
+    /// Whether it has no series, and neither has a sample of a later time than `since` nor was heard of later.
+    fn is_idle(&self, since: Timestamp) -> bool {
+        let newest = self.newest().max(self.last_write()).max(self.seen.load(Ordering::SeqCst));
+        self.series.load(Ordering::SeqCst) == 0 && newest <= since
+    }
+
     /// From the oldest to the newest sample; empty where there is none.
     pub fn interval(&self) -> TimeInterval {
         if self.series.load(Ordering::SeqCst) == 0 {
@@ -80,7 +93,7 @@ impl Tenant {
     }
 }
 
-/// All tenants that ever wrote.
+/// All tenants that wrote and were not removed since.
 #[derive(Debug, Default)]
 pub(super) struct Tenants {
     inner: RwLock<Inner>,
@@ -89,17 +102,19 @@ pub(super) struct Tenants {
 #[derive(Debug, Default)]
 struct Inner {
     by_name: HashMap<Arc<str>, Arc<Tenant>>,
-    by_number: Vec<Arc<Tenant>>,
+    /// A number is never given a second time: an answer under way may still have it.
+    by_number: BTreeMap<u32, Arc<Tenant>>,
+    next_number: u32,
 }
 
 impl Tenants {
-    /// The tenant of this name, if it ever wrote.
+    /// The tenant of this name, if it wrote.
     pub fn find(&self, name: &str) -> Option<Arc<Tenant>> {
         self.inner.read().by_name.get(name).cloned()
     }
 
-    /// The tenant of this name.
-    pub fn get(&self, name: &str, settings: &HeadSettings) -> Arc<Tenant> {
+    /// The tenant of this name, first heard of at `now` where it is new.
+    pub fn get(&self, name: &str, settings: &HeadSettings, now: impl FnOnce() -> Timestamp) -> Arc<Tenant> {
         if let Some(tenant) = self.find(name) {
             return tenant;
         }
@@ -111,23 +126,52 @@ impl Tenants {
         let external = ExternalLabels::from_pairs(settings.external_labels.iter().chain(own));
         let tenant = Arc::new(Tenant {
             name: name.into(),
-            number: inner.by_number.len() as u32,
+            number: inner.next_number,
             external,
             newest: AtomicI64::new(Timestamp::MIN),
             oldest: AtomicI64::new(Timestamp::MAX),
             min_valid: AtomicI64::new(Timestamp::MIN),
             truncated: AtomicI64::new(Timestamp::MIN),
             written: AtomicI64::new(Timestamp::MIN),
+            seen: AtomicI64::new(now()),
             series: AtomicU64::new(0),
         });
         inner.by_name.insert(Arc::clone(&tenant.name), Arc::clone(&tenant));
-        inner.by_number.push(Arc::clone(&tenant));
+        inner.by_number.insert(tenant.number, Arc::clone(&tenant));
+        // a process does not live to see four thousand million tenants
+        inner.next_number = inner.next_number.wrapping_add(1);
         tenant
+    }
+
+    /// Runs `work` while nobody can begin to write to the tenant, if nobody does now and it is idle since `since`. Nothing where
+    /// there is no such tenant.
+    pub fn while_unused<T>(&self, name: &str, since: Timestamp, work: impl FnOnce(&Tenant) -> T) -> Unused<T> {
+        let inner = self.inner.write();
+        match inner.by_name.get(name) {
+            None => Unused::Unknown,
+            Some(tenant) if !is_unused(tenant, since) => Unused::InUse,
+            Some(tenant) => Unused::Done(work(tenant)),
+        }
+    }
+
+    /// Forgets the tenant if nobody writes to it and it is idle since `since`.
+    pub fn forget(&self, name: &str, since: Timestamp) -> Option<Arc<Tenant>> {
+        let mut inner = self.inner.write();
+        inner.by_name.get(name).filter(|tenant| is_unused(tenant, since))?;
+        let tenant = inner.by_name.remove(name)?;
+        inner.by_number.remove(&tenant.number)
+    }
+
+    /// Forgets the tenant, whatever it has. Only a replay may.
+    pub fn forget_now(&self, name: &str) -> Option<Arc<Tenant>> {
+        let mut inner = self.inner.write();
+        let tenant = inner.by_name.remove(name)?;
+        inner.by_number.remove(&tenant.number)
     }
 
     /// All of them, by number.
     pub fn all(&self) -> Vec<Arc<Tenant>> {
-        self.inner.read().by_number.clone()
+        self.inner.read().by_number.values().cloned().collect()
     }
 
     /// How many there are.
@@ -137,6 +181,22 @@ impl Tenants {
 
     /// The tenant with this number.
     pub fn by_number(&self, number: u32) -> Option<Arc<Tenant>> {
-        self.inner.read().by_number.get(number as usize).cloned()
+        self.inner.read().by_number.get(&number).cloned()
     }
+}
+
+/// What became of work on a tenant that nobody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unused<T> {
+    /// There is no such tenant.
+    Unknown,
+    /// Somebody writes to it, or it is not idle.
+    InUse,
+    Done(T),
+}
+
+/// Whether nobody but the two maps has the tenant, and it is idle. To be asked under the lock of the maps, where nobody can get
+/// it: then no write to it is under way, and none begins.
+fn is_unused(tenant: &Arc<Tenant>, since: Timestamp) -> bool {
+    Arc::strong_count(tenant) == 2 && tenant.is_idle(since)
 }

@@ -1,4 +1,4 @@
-mod faulty;
+pub(crate) mod faulty;
 
 use std::collections::BTreeMap;
 use std::pin::pin;

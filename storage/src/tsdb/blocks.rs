@@ -7,13 +7,20 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::{CHUNKS_HEAD_DIR, TsdbSettings, WAL_DIR, WBL_DIR, external_labels};
+use crate::block::BlockMeta;
 use crate::error::{Error, Result};
 use crate::model::{BlockId, ExternalLabels, Timestamp};
 use crate::side_index::SideIndexCache;
-use crate::store::{LocalDirStore, Store};
+use crate::shipper::SHIPPER_FILE;
+use crate::store::{BlockStore, LocalDirStore, Store};
 
 /// Folders that are no tenant's.
 const NO_TENANTS: [&str; 5] = [WAL_DIR, WBL_DIR, CHUNKS_HEAD_DIR, "quarantine", "lost+found"];
+
+/// What may be in a tenant's folder beside blocks and goes with it: what shippers note, and the lock of a Thanos receive.
+const LEAVINGS: [&str; 3] = [SHIPPER_FILE, "thanos", "lock"];
+/// What a block's folder is called after its name while it is deleted.
+const DOOMED: &str = ".tmp-for-deletion";
 
 /// A folder of blocks for each tenant, found or made.
 #[derive(Debug)]
@@ -112,34 +119,108 @@ impl TenantBlocks {
         folders.iter().filter_map(|(tenant, stores)| Some((tenant.clone(), end(stores)?))).collect()
     }
 
-    /// Deletes the blocks that end before `before` and may go. Those of a Prometheus whose folder this is stay: they are not ours.
+    /// The tenants that have blocks, or a folder.
+    pub fn names(&self) -> Vec<String> {
+        self.folders.read().keys().cloned().collect()
+    }
+
+    /// Deletes the blocks that end before `before` and may go, but for the newest of each tenant. Those of a Prometheus whose folder
+    /// this is stay: they are not ours.
     pub async fn delete_before(
         &self,
         before: Timestamp,
-        may_go: impl Fn(&str, BlockId) -> bool,
+        may_go: impl Fn(&str, &BlockMeta) -> bool,
     ) -> Result<Vec<BlockId>> {
         let mut gone = Vec::new();
+        let ends = self.ends();
         let folders = self.folders.read().clone();
         for (tenant, stores) in folders {
+            let newest = ends.get(&tenant).copied().unwrap_or(Timestamp::MIN);
             for store in stores {
+                let is_root = store.path() == self.root;
                 let expired: Vec<BlockId> = store
                     .blocks()
                     .iter()
-                    .filter(|block| block.meta().thanos.is_some() && block.range().maxt <= before)
-                    .filter(|block| may_go(&tenant, block.id()))
-                    .map(crate::store::BlockStore::id)
+                    .filter(|block| block.range().maxt <= before && block.range().maxt < newest)
+                    .filter(|block| block.meta().thanos.is_some() || !is_root)
+                    .filter(|block| may_go(&tenant, block.meta()))
+                    .map(BlockStore::id)
                     .collect();
                 for id in expired {
-                    // under a name that no reader takes for a block, so that half of one is never seen
-                    let folder = store.path().join(id.to_string());
-                    let doomed = store.path().join(format!("{id}.tmp-for-deletion"));
-                    std::fs::rename(&folder, &doomed).map_err(|error| Error::io(&folder, error))?;
-                    store.reload().await?;
-                    std::fs::remove_dir_all(&doomed).map_err(|error| Error::io(&doomed, error))?;
+                    delete_block(&store, id).await?;
                     gone.push(id);
                 }
             }
         }
         Ok(gone)
     }
+
+    /// Whether all blocks of a tenant end before `before` and may go, none is in the folder of a Prometheus, and in the tenant's
+    /// own is nothing that is not known.
+    pub fn may_all_go(&self, tenant: &str, before: Timestamp, may_go: impl Fn(&str, &BlockMeta) -> bool) -> bool {
+        self.stores_of(tenant).iter().all(|store| {
+            let may_go = |block: &BlockStore| block.range().maxt <= before && may_go(tenant, block.meta());
+            let blocks = store.blocks();
+            let is_known = |name: &str| {
+                is_leaving(name) || name.parse::<BlockId>().is_ok_and(|id| blocks.get(id).is_some())
+            };
+            store.path() != self.root && blocks.iter().all(may_go) && has_only(store.path(), is_known)
+        })
+    }
+
+    /// Deletes the blocks of a tenant and its folder; false where it has none.
+    pub async fn remove(&self, tenant: &str) -> Result<bool> {
+        let stores = self.stores_of(tenant);
+        for store in &stores {
+            let ids: Vec<BlockId> = store.blocks().iter().map(BlockStore::id).collect();
+            for id in ids {
+                delete_block(store, id).await?;
+            }
+            remove_folder(store.path())?;
+        }
+        self.folders.write().remove(tenant);
+        Ok(!stores.is_empty())
+    }
+}
+
+/// Deletes a block and looks again what there is.
+async fn delete_block(store: &LocalDirStore, id: BlockId) -> Result<()> {
+    // under a name that no reader takes for a block, so that half of one is never seen
+    let folder = store.path().join(id.to_string());
+    let doomed = store.path().join(format!("{id}{DOOMED}"));
+    std::fs::rename(&folder, &doomed).map_err(|error| Error::io(&folder, error))?;
+    store.reload().await?;
+    std::fs::remove_dir_all(&doomed).map_err(|error| Error::io(&doomed, error))
+}
+
+fn is_leaving(name: &str) -> bool {
+    LEAVINGS.contains(&name) || name.contains(".tmp")
+}
+
+/// Whether everything in a folder is known; also where it cannot be read, since it may be gone.
+fn has_only(folder: &Path, is_known: impl Fn(&str) -> bool) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return true };
+    entries.flatten().all(|entry| entry.file_name().to_str().is_some_and(&is_known))
+}
+
+/// Removes the folder of a tenant that has no block, with what shipper and cuts may have left in it. One that is gone is fine.
+fn remove_folder(folder: &Path) -> Result<()> {
+    let io = |error| Error::io(folder, error);
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let path = entry.path();
+        if is_leaving(&name) && path.is_dir() {
+            std::fs::remove_dir_all(&path).map_err(|error| Error::io(&path, error))?;
+        } else if is_leaving(&name) {
+            std::fs::remove_file(&path).map_err(|error| Error::io(&path, error))?;
+        }
+    }
+    // fails where something else is there by now
+    std::fs::remove_dir(folder).map_err(io)
 }

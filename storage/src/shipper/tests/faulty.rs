@@ -54,7 +54,7 @@ fn cut() -> Error {
 
 /// An [`InMemory`] with faults. A `meta.json` that comes before what it lists fails the test.
 #[derive(Debug)]
-pub(super) struct FaultyStore {
+pub(crate) struct FaultyStore {
     pub inner: Arc<InMemory>,
     faults: Arc<Faults>,
     /// Objects that were written, also over others.
