@@ -10,8 +10,8 @@ use super::{CHUNKS_HEAD_DIR, TsdbSettings, WAL_DIR, WBL_DIR, external_labels};
 use crate::block::BlockMeta;
 use crate::error::{Error, Result};
 use crate::model::{BlockId, ExternalLabels, Timestamp};
-use crate::side_index::SideIndexCache;
 use crate::shipper::SHIPPER_FILE;
+use crate::side_index::SideIndexCache;
 use crate::store::{BlockStore, LocalDirStore, Store};
 
 /// Folders that are no tenant's.
@@ -161,9 +161,8 @@ impl TenantBlocks {
         self.stores_of(tenant).iter().all(|store| {
             let may_go = |block: &BlockStore| block.range().maxt <= before && may_go(tenant, block.meta());
             let blocks = store.blocks();
-            let is_known = |name: &str| {
-                is_leaving(name) || name.parse::<BlockId>().is_ok_and(|id| blocks.get(id).is_some())
-            };
+            let is_known =
+                |name: &str| is_leaving(name) || name.parse::<BlockId>().is_ok_and(|id| blocks.get(id).is_some());
             store.path() != self.root && blocks.iter().all(may_go) && has_only(store.path(), is_known)
         })
     }
