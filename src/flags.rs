@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use compat::parse_duration_flag;
 
-pub use self::bucket::{BucketTool, Column, InspectFlags, LsFlags, TableFormat};
+pub use self::bucket::{BucketTool, Column, InspectFlags, LsFlags, ReplicateFlags, TableFormat, UploadBlocksFlags};
 pub use self::generate::GenerateFlags;
 pub use self::ingest::{IngestFlags, ReceiveFlags, WalSync};
 pub use self::load::{LoadFlags, Start};
@@ -257,17 +257,20 @@ pub fn parse(
     let command = Cli::command();
     let matches = command.clone().try_get_matches_from(args)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command.clone()))?;
-    let mut values = BTreeMap::new();
-    if let Some((role, matches)) = matches.subcommand()
-        && let Some(command) = command.find_subcommand(role)
+    // those of the innermost command
+    let (mut command, mut matches) = (&command, &matches);
+    while let Some((name, below)) = matches.subcommand()
+        && let Some(found) = command.find_subcommand(name)
     {
-        values = flag_values(command, matches);
+        (command, matches) = (found, below);
     }
+    let values = flag_values(command, matches);
     Ok((cli, values))
 }
 
 /// Flags whose values hold secrets, or may.
-const SECRET_FLAGS: [&str; 2] = ["objstore.config", "objstore.config-file"];
+const SECRET_FLAGS: [&str; 4] =
+    ["objstore.config", "objstore.config-file", "objstore-to.config", "objstore-to.config-file"];
 
 fn flag_values(command: &clap::Command, matches: &ArgMatches) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();

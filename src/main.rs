@@ -14,6 +14,7 @@ mod settings;
 mod signals;
 mod tools;
 mod version;
+mod worker;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ fn run(cli: Cli, flag_values: std::collections::BTreeMap<String, String>) -> any
             logging::start(flags.log);
             query::run(&flags, flag_values)
         }
-        Role::Tools(tool) => tools::run(&tool),
+        Role::Tools(tool) => tools::run(&tool, flag_values),
         Role::FlagsDocument => Ok(std::io::stdout().write_all(flags::document::flags_document().as_bytes())?),
     }
 }

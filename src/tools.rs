@@ -4,6 +4,8 @@ mod bucket;
 mod generate;
 mod load;
 
+use std::collections::BTreeMap;
+
 pub use self::load::Protocol;
 use crate::flags::Tool;
 use crate::logging;
@@ -12,9 +14,9 @@ use crate::logging;
 ///
 /// # Errors
 /// The command's.
-pub fn run(tool: &Tool) -> anyhow::Result<()> {
+pub fn run(tool: &Tool, flag_values: BTreeMap<String, String>) -> anyhow::Result<()> {
     match tool {
-        Tool::Bucket(tool) => bucket::run(tool),
+        Tool::Bucket(tool) => bucket::run(tool, flag_values),
         Tool::Generate(flags) => {
             logging::start(flags.log);
             generate::run(flags)

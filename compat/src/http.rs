@@ -50,7 +50,10 @@ use storage::{Clock, Store};
 pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, QueryGate, WAITING_MAX};
 pub use json::AnswerJson;
-pub use metrics::{BlockMetrics, HeadCollector, HttpMetrics, OwnSample, ShipperMetrics, own_samples, register_process};
+pub use metrics::{
+    BlockMetrics, HeadCollector, HttpMetrics, OwnSample, ReplicateMetrics, ShipperMetrics, own_samples,
+    register_process,
+};
 pub(crate) use params::Params;
 pub use readiness::{Readiness, starting_router};
 pub use status::{BuildInfo, StatusApi, StatusSettings};

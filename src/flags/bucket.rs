@@ -1,11 +1,13 @@
 //! Flags of `tools bucket`: those of Thanos.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use storage::model::BlockId;
 
 use super::select::SelectFlags;
-use super::{LogFlags, ObjstoreFlags, duration};
+use super::{LogFlags, ObjstoreFlags, ServerFlags, duration};
 
 /// What can be done with a bucket.
 #[derive(Debug, Subcommand)]
@@ -14,6 +16,10 @@ pub enum BucketTool {
     Ls(Box<LsFlags>),
     /// Show the blocks of a bucket as a table.
     Inspect(Box<InspectFlags>),
+    /// Copy blocks into another bucket, once or again and again.
+    Replicate(Box<ReplicateFlags>),
+    /// Upload the blocks of a local folder.
+    UploadBlocks(Box<UploadBlocksFlags>),
 }
 
 /// Flags of `tools bucket ls`.
@@ -100,4 +106,68 @@ pub enum Column {
     Resolution,
     #[value(name = "SOURCE")]
     Source,
+}
+
+/// Flags of `tools bucket replicate`.
+#[derive(Debug, Args)]
+pub struct ReplicateFlags {
+    /// File with the object storage configuration of the bucket to copy to
+    #[arg(long = "objstore-to.config-file", value_name = "FILE", conflicts_with = "to_config")]
+    pub to_config_file: Option<PathBuf>,
+    /// The configuration itself
+    #[arg(long = "objstore-to.config", value_name = "YAML")]
+    pub to_config: Option<String>,
+    /// Only blocks of this resolution; may be repeated
+    #[arg(long = "resolution", value_name = "DURATION", default_values = ["0s", "5m", "1h"], value_parser = duration)]
+    pub resolutions: Vec<Duration>,
+    /// Only blocks of at least this compaction level
+    #[arg(long = "compaction-min", value_name = "LEVEL", default_value_t = 1)]
+    pub compaction_min: u32,
+    /// Only blocks of at most this compaction level
+    #[arg(long = "compaction-max", value_name = "LEVEL", default_value_t = 4)]
+    pub compaction_max: u32,
+    /// Only blocks of this compaction level; may be repeated, and then the two above do not count
+    #[arg(long = "compaction", value_name = "LEVEL")]
+    pub compaction: Vec<u32>,
+    /// Only blocks whose external labels match, as cluster="eu-1"; may be repeated, and then all have to
+    #[arg(long = "matcher", value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// Copy once, and end
+    #[arg(long = "single-run")]
+    pub single_run: bool,
+    /// Only this block, whatever else is asked for, and once; may be repeated
+    #[arg(long = "id", value_name = "ULID")]
+    pub ids: Vec<BlockId>,
+    /// Leave blocks out that are marked for deletion
+    #[arg(long = "ignore-marked-for-deletion")]
+    pub ignore_marked_for_deletion: bool,
+    #[command(flatten)]
+    pub select: SelectFlags,
+    #[command(flatten)]
+    pub objstore: ObjstoreFlags,
+    #[command(flatten)]
+    pub server: ServerFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Flags of `tools bucket upload-blocks`.
+#[derive(Debug, Args)]
+pub struct UploadBlocksFlags {
+    /// Folder with the blocks
+    #[arg(long = "path", value_name = "DIR", default_value = "./data")]
+    pub path: PathBuf,
+    /// External label that the blocks get, as name="value"; may be repeated
+    #[arg(long = "label", value_name = "NAME=\"VALUE\"")]
+    pub labels: Vec<String>,
+    /// Upload blocks too that were compacted
+    #[arg(long = "shipper.upload-compacted")]
+    pub upload_compacted: bool,
+    /// Files that are uploaded at once
+    #[arg(long = "shipper.upload-concurrency", value_name = "N", default_value_t = 5)]
+    pub concurrency: usize,
+    #[command(flatten)]
+    pub objstore: ObjstoreFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
 }

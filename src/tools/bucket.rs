@@ -2,8 +2,10 @@
 
 mod inspect;
 mod ls;
+mod replicate;
 mod table;
 mod template;
+mod upload_blocks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ const META_CONCURRENCY: usize = 32;
 ///
 /// # Errors
 /// The command's.
-pub fn run(tool: &BucketTool) -> anyhow::Result<()> {
+pub fn run(tool: &BucketTool, flag_values: BTreeMap<String, String>) -> anyhow::Result<()> {
     match tool {
         BucketTool::Ls(flags) => {
             logging::start(flags.log);
@@ -35,6 +37,14 @@ pub fn run(tool: &BucketTool) -> anyhow::Result<()> {
         BucketTool::Inspect(flags) => {
             logging::start(flags.log);
             block_on(inspect::run(flags))
+        }
+        BucketTool::Replicate(flags) => {
+            logging::start(flags.log);
+            block_on(replicate::run(flags, flag_values))
+        }
+        BucketTool::UploadBlocks(flags) => {
+            logging::start(flags.log);
+            block_on(upload_blocks::run(flags))
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod head;
 pub mod index;
 mod mmap;
 pub mod model;
+pub mod replicate;
 pub mod schema;
 pub mod shipper;
 pub mod side_index;

@@ -51,6 +51,8 @@ pub enum BlockSource {
     Receive,
     /// What stands beside a Prometheus.
     Sidecar,
+    /// Somebody by hand.
+    BucketUpload,
 }
 
 impl BlockSource {
@@ -60,6 +62,7 @@ impl BlockSource {
         match self {
             Self::Receive => "receive",
             Self::Sidecar => "sidecar",
+            Self::BucketUpload => "bucket.upload",
         }
     }
 
@@ -69,6 +72,10 @@ impl BlockSource {
             Self::Receive => {
                 "no external labels configured for receive, uniquely identifying external labels must be configured \
                  (ideally with `receive_` prefix); see https://thanos.io/tip/thanos/storage.md#external-labels for details."
+            }
+            Self::BucketUpload => {
+                "no external labels configured, uniquely identifying external labels must be configured; see \
+                 https://thanos.io/tip/thanos/storage.md#external-labels for details."
             }
             Self::Sidecar => {
                 "no external labels configured on Prometheus server, uniquely identifying external labels must be \

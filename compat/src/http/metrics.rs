@@ -6,6 +6,7 @@ mod exposition;
 mod ingest;
 mod own;
 mod process;
+mod replicate;
 
 use std::time::Instant;
 
@@ -24,6 +25,7 @@ use storage::model::Timestamp;
 pub use ingest::{HeadCollector, ShipperMetrics};
 pub use own::{OwnSample, own_samples};
 pub use process::ProcessCollector;
+pub use replicate::ReplicateMetrics;
 
 use exposition::{OPENMETRICS, TEXT, to_text_format, wants_openmetrics};
 

@@ -25,7 +25,7 @@ impl Default for Retry {
 
 impl Retry {
     /// What `request` returns, tried again where that may help.
-    pub(super) async fn run<T, F: Future<Output = Result<T>>>(self, mut request: impl FnMut() -> F) -> Result<T> {
+    pub(crate) async fn run<T, F: Future<Output = Result<T>>>(self, mut request: impl FnMut() -> F) -> Result<T> {
         let mut failures = 0;
         loop {
             let error = match request().await {
