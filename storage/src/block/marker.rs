@@ -17,6 +17,9 @@ pub trait Marker: Serialize + DeserializeOwned {
     /// The name of the file in a block's folder.
     const FILE: &'static str;
 
+    /// The block that is marked.
+    fn id(&self) -> BlockId;
+
     /// The version that the file gave.
     fn version(&self) -> u32;
 
@@ -81,6 +84,8 @@ pub const REASON_MANUAL: &str = "manual";
 pub const NO_COMPACT_INDEX_SIZE: &str = "index-size-exceeding";
 /// The index holds chunks that are out of order.
 pub const NO_COMPACT_OUT_OF_ORDER_CHUNK: &str = "block-index-out-of-order-chunk";
+/// The block overlaps others of its group, and merging overlaps is off.
+pub const NO_COMPACT_OVERLAP: &str = "overlapping-blocks";
 /// Downsampled blocks that overlap.
 pub const NO_COMPACT_DOWNSAMPLE_VERTICAL: &str = "downsample-vertical-compaction";
 
@@ -129,6 +134,10 @@ impl NoDownsampleMark {
 impl Marker for DeletionMark {
     const FILE: &'static str = "deletion-mark.json";
 
+    fn id(&self) -> BlockId {
+        self.id
+    }
+
     fn version(&self) -> u32 {
         self.version
     }
@@ -137,6 +146,10 @@ impl Marker for DeletionMark {
 impl Marker for NoCompactMark {
     const FILE: &'static str = "no-compact-mark.json";
 
+    fn id(&self) -> BlockId {
+        self.id
+    }
+
     fn version(&self) -> u32 {
         self.version
     }
@@ -144,6 +157,10 @@ impl Marker for NoCompactMark {
 
 impl Marker for NoDownsampleMark {
     const FILE: &'static str = "no-downsample-mark.json";
+
+    fn id(&self) -> BlockId {
+        self.id
+    }
 
     fn version(&self) -> u32 {
         self.version

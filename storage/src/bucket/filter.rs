@@ -1,15 +1,16 @@
 //! Which blocks of a bucket are served.
 //!
-//! In the order in which Thanos's store gateway applies them: time window, shard, consistency delay, deletion mark,
-//! duplicates. A block is counted under the first that leaves it out.
+//! In the order in which Thanos's store gateway and compactor apply them: time window, shard, consistency delay, deletion
+//! mark, then, with replica labels gone, duplicates. A block is counted under the first that leaves it out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::block::BlockMeta;
-use crate::model::{BlockId, ExternalLabels, Labels, Timestamp};
+use crate::model::{BlockId, Labels, Timestamp};
 
+use super::duplicates::duplicates;
 use super::sync::{FoundBlocks, Unreadable};
 
 /// The name under which a shard rule sees a block's ULID.
@@ -88,6 +89,8 @@ pub struct SyncReport {
     pub counts: BTreeMap<BlockState, u64>,
     /// Blocks that are not served, in order, and why, in words.
     pub left_out: BTreeMap<BlockId, (BlockState, String)>,
+    /// Blocks all of which another one holds, with that one.
+    pub duplicates: BTreeMap<BlockId, BlockId>,
     /// Blocks of which a file could not be read. One of them that is not in `left_out` is served by what was read of it
     /// earlier; of the others nobody knows what they hold.
     pub unreadable: BTreeMap<BlockId, Unreadable>,
@@ -163,14 +166,20 @@ pub struct BlockFilters {
     pub consistency_delay_ms: i64,
     /// A marked block is served for so long after it was marked, in milliseconds.
     pub deletion_mark_delay_ms: i64,
+    /// External labels that a compactor takes away, so that replicas become one group; shards do not see them. A block that
+    /// has no other gets the first of them, as `deduped`. Empty for who only reads.
+    pub replica_labels: Vec<String>,
 }
+
+/// The value of the first replica label where it was the only external label.
+const NO_LABEL_LEFT: &str = "deduped";
 
 impl BlockFilters {
     /// Splits what was found into blocks to serve and a report on the others.
     #[must_use]
     pub fn apply(&self, found: FoundBlocks, now: Timestamp) -> (BTreeMap<BlockId, Arc<BlockMeta>>, SyncReport) {
         let mut report = SyncReport::default();
-        for id in found.without_meta {
+        for id in found.without_meta.into_keys() {
             report.leave_out(id, BlockState::NoMeta, "there is no meta.json".to_owned());
         }
         let mut metas = found.metas;
@@ -195,8 +204,12 @@ impl BlockFilters {
                 None => true,
             }
         });
-        for (id, covering) in duplicates(&metas) {
+        if !self.replica_labels.is_empty() {
+            metas.values_mut().for_each(|meta| self.drop_replica_labels(meta));
+        }
+        for (id, covering) in duplicates(&metas, |id| found.deletion_marks.contains_key(&id)) {
             metas.remove(&id);
+            report.duplicates.insert(id, covering);
             report.leave_out(id, BlockState::Duplicate, format!("block {covering} holds all of it"));
         }
         report.counts.insert(BlockState::Loaded, metas.len() as u64);
@@ -222,12 +235,25 @@ impl BlockFilters {
             return Some((BlockState::TimeExcluded, format!("outside of {min_time} to {max_time}")));
         }
         if let Some(KeepBlock(keep)) = &self.keep {
-            let labels = meta.external_labels().to_labels().with(BLOCK_ID_LABEL, &meta.id().to_string());
-            if !keep(&labels) {
+            let labels = meta.external_labels().without(&self.replica_labels).to_labels();
+            if !keep(&labels.with(BLOCK_ID_LABEL, &meta.id().to_string())) {
                 return Some((BlockState::LabelExcluded, "another shard's".to_owned()));
             }
         }
         None
+    }
+
+    fn drop_replica_labels(&self, meta: &mut Arc<BlockMeta>) {
+        let labels = meta.thanos.as_ref().map(|thanos| &thanos.labels);
+        let carries_one = labels.is_some_and(|labels| self.replica_labels.iter().any(|name| labels.contains_key(name)));
+        if !carries_one && labels.is_some_and(|labels| !labels.is_empty()) {
+            return;
+        }
+        let labels = &mut Arc::make_mut(meta).thanos.get_or_insert_default().labels;
+        labels.retain(|name, _| !self.replica_labels.contains(name));
+        if labels.is_empty() {
+            labels.extend(self.replica_labels.first().map(|name| (name.clone(), NO_LABEL_LEFT.to_owned())));
+        }
     }
 
     fn judge(
@@ -251,38 +277,6 @@ impl BlockFilters {
         (now.saturating_sub(marked_ms) > self.deletion_mark_delay_ms)
             .then(|| (BlockState::MarkedForDeletion, format!("marked for deletion at {marked_ms}")))
     }
-}
-
-/// Blocks all of whose sources another block of their group and resolution has, with that block.
-fn duplicates(metas: &BTreeMap<BlockId, Arc<BlockMeta>>) -> Vec<(BlockId, BlockId)> {
-    let mut groups: HashMap<(i64, ExternalLabels), Vec<&Arc<BlockMeta>>> = HashMap::new();
-    for meta in metas.values() {
-        groups.entry((meta.resolution_ms(), meta.external_labels())).or_default().push(meta);
-    }
-    let mut duplicates = Vec::new();
-    for mut group in groups.into_values() {
-        group.sort_by_key(|meta| (std::cmp::Reverse(meta.compaction.sources.len()), meta.id()));
-        // which kept blocks hold a source: only they can hold all sources
-        let mut holders: HashMap<BlockId, Vec<usize>> = HashMap::new();
-        let mut kept: Vec<(BlockId, HashSet<BlockId>)> = Vec::new();
-        for meta in group {
-            let sources = &meta.compaction.sources;
-            let candidates: Vec<usize> = match sources.first() {
-                Some(first) => holders.get(first).cloned().unwrap_or_default(),
-                None => (0..kept.len()).collect(),
-            };
-            let covering = candidates.into_iter().find(|&i| sources.iter().all(|source| kept[i].1.contains(source)));
-            if let Some(i) = covering {
-                duplicates.push((meta.id(), kept[i].0));
-                continue;
-            }
-            for &source in sources {
-                holders.entry(source).or_default().push(kept.len());
-            }
-            kept.push((meta.id(), sources.iter().copied().collect()));
-        }
-    }
-    duplicates
 }
 
 #[cfg(test)]

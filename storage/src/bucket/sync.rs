@@ -1,7 +1,8 @@
 //! Reads what a bucket says of its blocks.
 //!
 //! ```text
-//! one deep listing ──> folders named like blocks ──> meta.json (cached until it changes), deletion mark
+//! one deep listing ──> folders named like blocks ──> meta.json (cached until it changes), deletion mark,
+//!                                                    for a compactor the other marks too
 //! ```
 //!
 //! One listing tells which files each block has, so that only files that exist are asked for: a folder without
@@ -18,7 +19,7 @@ use object_store::{GetOptions, ObjectMeta, ObjectStore};
 use parking_lot::Mutex;
 
 use crate::block::BlockMeta;
-use crate::block::marker::{DeletionMark, Marker};
+use crate::block::marker::{DeletionMark, Marker, NoCompactMark, NoDownsampleMark};
 use crate::block::meta::META_FILE;
 use crate::error::{Error, Result};
 use crate::model::{BlockId, Timestamp};
@@ -31,13 +32,22 @@ const FILE_SIZE_MAX: u64 = 64 << 20;
 pub struct FoundBlocks {
     /// Blocks whose `meta.json` was read, now or in an earlier look.
     pub metas: BTreeMap<BlockId, Arc<BlockMeta>>,
-    /// Folders named like blocks without `meta.json`.
-    pub without_meta: Vec<BlockId>,
+    /// Folders named like blocks without `meta.json`, with when the newest file in each was written.
+    pub without_meta: BTreeMap<BlockId, Timestamp>,
     /// Blocks of which a file could not be read now. Those in `metas` can be served all the same.
     pub unreadable: BTreeMap<BlockId, Unreadable>,
-    /// Deletion marks, read now or in an earlier look.
+    /// Deletion marks, read now or in an earlier look; those of blocks without `meta.json` only
+    /// [for a compactor](MetaSync::for_compactor).
     pub deletion_marks: BTreeMap<BlockId, DeletionMark>,
+    /// Blocks that must not be compacted. Only [for a compactor](MetaSync::for_compactor). A mark that is there but cannot
+    /// be read counts, with [`UNREADABLE_MARK`] as its reason: whoever set it meant the block to be left alone.
+    pub no_compact_marks: BTreeMap<BlockId, NoCompactMark>,
+    /// Blocks that must not be downsampled; as `no_compact_marks`.
+    pub no_downsample_marks: BTreeMap<BlockId, NoDownsampleMark>,
 }
+
+/// The reason of a mark whose file is there but cannot be read.
+pub const UNREADABLE_MARK: &str = "unreadable";
 
 /// A file of a block that is there but could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +75,7 @@ pub struct MetaSync {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     concurrency: usize,
+    every_mark: bool,
     cached: Mutex<Cached>,
 }
 
@@ -100,22 +111,37 @@ impl Version {
 #[derive(Debug, Default)]
 struct Folder {
     meta: Option<Version>,
+    /// When the newest file was written.
+    modified: Timestamp,
     deletion_mark: bool,
+    no_compact_mark: bool,
+    no_downsample_mark: bool,
 }
 
 /// What was read of one block.
 struct FetchedBlock {
     id: BlockId,
+    /// When the newest file of the folder was written.
     modified: Timestamp,
-    meta: Result<CachedMeta>,
-    mark: Option<Result<DeletionMark>>,
+    /// Absent where there is no `meta.json`.
+    meta: Option<Result<CachedMeta>>,
+    /// Marks are absent where there is none, or where nobody asked for them.
+    deletion_mark: Option<Result<DeletionMark>>,
+    no_compact_mark: Option<Result<NoCompactMark>>,
+    no_downsample_mark: Option<Result<NoDownsampleMark>>,
 }
 
 impl MetaSync {
     /// For the blocks under `prefix` of `store`, with at most `concurrency` reads at once.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, concurrency: usize) -> Self {
-        Self { store, prefix, concurrency: concurrency.max(1), cached: Mutex::default() }
+        Self { store, prefix, concurrency: concurrency.max(1), every_mark: false, cached: Mutex::default() }
+    }
+
+    /// Reads marks against compaction and downsampling too, and deletion marks of blocks that have no `meta.json`.
+    #[must_use]
+    pub fn for_compactor(self) -> Self {
+        Self { every_mark: true, ..self }
     }
 
     /// Looks into the bucket.
@@ -127,14 +153,14 @@ impl MetaSync {
         let mut found = FoundBlocks::default();
         let mut reading = Vec::new();
         for (id, folder) in folders {
-            match folder.meta {
-                None => found.without_meta.push(id),
-                Some(version) => {
-                    let cached = self.cached.lock().metas.get(&id).filter(|cached| cached.version == version).cloned();
-                    let (store, folder_path) = (Arc::clone(&self.store), self.prefix.clone().join(id.to_string()));
-                    reading.push(fetch_block(store, folder_path, id, version, cached, folder.deletion_mark));
-                }
+            if folder.meta.is_none() && !(self.every_mark && folder.deletion_mark) {
+                found.without_meta.insert(id, folder.modified);
+                continue;
             }
+            let cached = self.cached.lock().metas.get(&id).cloned();
+            let cached = cached.filter(|cached| folder.meta.as_ref() == Some(&cached.version));
+            let (store, path) = (Arc::clone(&self.store), self.prefix.clone().join(id.to_string()));
+            reading.push(fetch_block(store, path, id, folder, cached));
         }
         let fetched: Vec<FetchedBlock> = futures::stream::iter(reading).buffered(self.concurrency).collect().await;
         let mut cached = self.cached.lock();
@@ -152,9 +178,13 @@ impl MetaSync {
             let Some(mut parts) = object.location.prefix_match(&self.prefix) else { continue };
             let Some(id) = parts.next().and_then(|part| part.as_ref().parse::<BlockId>().ok()) else { continue };
             let folder = folders.entry(id).or_default();
-            match (parts.next(), parts.next()) {
-                (Some(file), None) if file.as_ref() == META_FILE => folder.meta = Some(Version::of(&object)),
-                (Some(file), None) if file.as_ref() == DeletionMark::FILE => folder.deletion_mark = true,
+            folder.modified = folder.modified.max(object.last_modified.timestamp_millis());
+            let (Some(file), None) = (parts.next(), parts.next()) else { continue };
+            match file.as_ref() {
+                META_FILE => folder.meta = Some(Version::of(&object)),
+                DeletionMark::FILE => folder.deletion_mark = true,
+                NoCompactMark::FILE => folder.no_compact_mark = self.every_mark,
+                NoDownsampleMark::FILE => folder.no_downsample_mark = self.every_mark,
                 _ => {}
             }
         }
@@ -164,9 +194,9 @@ impl MetaSync {
 
 /// Sorts one block into what was found; where its files cannot be read now, what was read `before` counts.
 fn take(block: FetchedBlock, before: &Cached, cached: &mut Cached, found: &mut FoundBlocks) {
-    let FetchedBlock { id, modified, meta, mark } = block;
+    let FetchedBlock { id, modified, meta, deletion_mark, no_compact_mark, no_downsample_mark } = block;
     let made = modified.max(i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX));
-    match mark {
+    match deletion_mark {
         // none, or one that was removed between listing and reading
         None | Some(Err(Error::NotFound { .. })) => {}
         Some(Ok(mark)) => {
@@ -179,13 +209,39 @@ fn take(block: FetchedBlock, before: &Cached, cached: &mut Cached, found: &mut F
         }
     }
     cached.marks.extend(found.deletion_marks.get(&id).map(|mark| (id, mark.clone())));
+    let unreadable = &mut found.unreadable;
+    let or_assumed = |error: &Error, file, unreadable: &mut BTreeMap<_, _>| {
+        unreadable.entry(id).or_insert_with(|| Unreadable::new(file, error, made));
+        error.to_string()
+    };
+    match no_compact_mark {
+        None | Some(Err(Error::NotFound { .. })) => {}
+        Some(mark) => {
+            let mark = mark.unwrap_or_else(|error| {
+                NoCompactMark::new(id, 0, UNREADABLE_MARK, or_assumed(&error, NoCompactMark::FILE, unreadable))
+            });
+            found.no_compact_marks.insert(id, mark);
+        }
+    }
+    match no_downsample_mark {
+        None | Some(Err(Error::NotFound { .. })) => {}
+        Some(mark) => {
+            let mark = mark.unwrap_or_else(|error| {
+                let details = or_assumed(&error, NoDownsampleMark::FILE, unreadable);
+                NoDownsampleMark { reason: UNREADABLE_MARK.to_owned(), ..NoDownsampleMark::new(id, 0, details) }
+            });
+            found.no_downsample_marks.insert(id, mark);
+        }
+    }
     let meta = match meta {
-        Ok(meta) => Some(meta),
-        Err(Error::NotFound { .. }) => {
-            found.without_meta.push(id);
+        Some(Ok(meta)) => Some(meta),
+        None | Some(Err(Error::NotFound { .. })) => {
+            found.without_meta.insert(id, modified);
+            // nothing is to be known of it but that it is there
+            found.unreadable.remove(&id);
             return;
         }
-        Err(error) => {
+        Some(Err(error)) => {
             found.unreadable.insert(id, Unreadable::new(META_FILE, &error, made));
             before.metas.get(&id).cloned()
         }
@@ -198,22 +254,23 @@ fn take(block: FetchedBlock, before: &Cached, cached: &mut Cached, found: &mut F
 
 async fn fetch_block(
     store: Arc<dyn ObjectStore>,
-    folder: Path,
+    path: Path,
     id: BlockId,
-    version: Version,
+    folder: Folder,
     cached: Option<CachedMeta>,
-    marked: bool,
 ) -> FetchedBlock {
-    let modified = version.modified_ms;
-    let meta = match cached {
-        Some(cached) => Ok(cached),
-        None => fetch_meta(&store, &folder, id).await.map(|meta| CachedMeta { version, meta: Arc::new(meta) }),
+    let Folder { meta: version, modified, deletion_mark, no_compact_mark, no_downsample_mark } = folder;
+    let meta = match (version, cached) {
+        (None, _) => None,
+        (Some(_), Some(cached)) => Some(Ok(cached)),
+        (Some(version), None) => {
+            Some(fetch_meta(&store, &path, id).await.map(|meta| CachedMeta { version, meta: Arc::new(meta) }))
+        }
     };
-    let mark = match marked {
-        true => Some(fetch_mark(&store, &folder, id).await),
-        false => None,
-    };
-    FetchedBlock { id, modified, meta, mark }
+    let deletion_mark = fetch_mark(&store, &path, id, deletion_mark).await;
+    let no_compact_mark = fetch_mark(&store, &path, id, no_compact_mark).await;
+    let no_downsample_mark = fetch_mark(&store, &path, id, no_downsample_mark).await;
+    FetchedBlock { id, modified, meta, deletion_mark, no_compact_mark, no_downsample_mark }
 }
 
 async fn fetch_meta(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId) -> Result<BlockMeta> {
@@ -226,8 +283,17 @@ async fn fetch_meta(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId) ->
     Err(Error::Corrupt { place: id.to_string(), file: META_FILE.to_owned(), offset: 0, reason })
 }
 
-async fn fetch_mark(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId) -> Result<DeletionMark> {
-    DeletionMark::try_parse(&get(store, folder, id, DeletionMark::FILE).await?, id.to_string())
+async fn fetch_mark<M: Marker>(
+    store: &Arc<dyn ObjectStore>,
+    folder: &Path,
+    id: BlockId,
+    listed: bool,
+) -> Option<Result<M>> {
+    if !listed {
+        return None;
+    }
+    let json = get(store, folder, id, M::FILE).await;
+    Some(json.and_then(|json| M::try_parse(&json, id.to_string())))
 }
 
 async fn get(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId, file: &str) -> Result<Bytes> {

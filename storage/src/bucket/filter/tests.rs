@@ -94,10 +94,57 @@ fn duplicates_are_found_within_a_group_and_resolution() {
 }
 
 #[test]
+fn what_is_to_be_deleted_loses_against_its_equal() {
+    let mark = |blocks: &mut FoundBlocks, n| blocks.deletion_marks.insert(id(n), DeletionMark::new(id(n), 999, ""));
+    let filters = BlockFilters { deletion_mark_delay_ms: 60_000, ..BlockFilters::default() };
+    // rewritten in place: the new block has the sources of the old one, which is marked
+    let mut blocks = found(vec![meta(1, (0, 1), &[1], &[]), meta(2, (0, 1), &[1], &[])]);
+    mark(&mut blocks, 1);
+    check(&filters, blocks, &[2], &[(1, BlockState::Duplicate)]);
+    // of two that hold it, the one that stays is named
+    let mut blocks =
+        found(vec![meta(1, (0, 1), &[1], &[]), meta(2, (0, 1), &[1, 2, 3], &[]), meta(3, (0, 1), &[1, 4], &[])]);
+    mark(&mut blocks, 2);
+    assert_eq!(filters.apply(blocks, NOW).1.duplicates, [(id(1), id(3))].into());
+    // nobody knows what is in a block without sources
+    let blocks = found(vec![meta(1, (0, 1), &[], &[]), meta(2, (0, 1), &[1], &[])]);
+    check(&filters, blocks, &[1, 2], &[]);
+}
+
+#[test]
+fn replicas_become_one_group_without_their_labels() {
+    let replicas = || {
+        found(vec![
+            meta(1, (0, 1), &[1], &[("c", "x"), ("replica", "a")]),
+            meta(2, (0, 1), &[2], &[("c", "x"), ("replica", "b")]),
+            meta(3, (0, 1), &[1, 2], &[("c", "x")]),
+            meta(4, (0, 1), &[4], &[("replica", "a"), ("rule", "1")]),
+            meta(5, (0, 1), &[5], &[]),
+        ])
+    };
+    check(&BlockFilters::default(), replicas(), &[1, 2, 3, 4, 5], &[]);
+    let replica_labels = vec!["replica".to_owned(), "rule".to_owned()];
+    let filters = BlockFilters { replica_labels, ..BlockFilters::default() };
+    check(&filters, replicas(), &[3, 4, 5], &[(1, BlockState::Duplicate), (2, BlockState::Duplicate)]);
+    let (metas, _) = filters.apply(replicas(), NOW);
+    for (n, expected) in [(3, r#"{c="x"}"#), (4, r#"{replica="deduped"}"#), (5, r#"{replica="deduped"}"#)] {
+        assert_eq!(metas[&id(n)].external_labels().to_labels().to_string(), expected);
+    }
+    // a shard is chosen without them, so that replicas meet
+    let keep = KeepBlock::new(|labels| labels.get("replica").is_none());
+    check(
+        &BlockFilters { keep: Some(keep), ..filters },
+        replicas(),
+        &[3, 4, 5],
+        &[(1, BlockState::Duplicate), (2, BlockState::Duplicate)],
+    );
+}
+
+#[test]
 fn what_could_not_be_read_is_counted() {
     let unreadable = |corrupt, made| Unreadable { file: "meta.json", corrupt, reason: "x".to_owned(), made };
     let mut blocks = found(vec![meta(4, (0, 1), &[4], &[])]);
-    blocks.without_meta = vec![id(1)];
+    blocks.without_meta = [(id(1), 0)].into();
     blocks.unreadable =
         [(id(2), unreadable(true, NOW - 10)), (id(3), unreadable(false, 0)), (id(4), unreadable(true, 0))].into();
     let left_out = [(1, BlockState::NoMeta), (2, BlockState::CorruptedMeta), (3, BlockState::Failed)];
