@@ -17,6 +17,7 @@
 mod local;
 pub mod marker;
 pub mod meta;
+pub mod segment_files;
 pub mod segments;
 mod spool;
 pub mod tombstones;

@@ -18,9 +18,11 @@
 //! around the gap. A block that is damaged is left out, and others go on: it would hold them back for good.
 
 mod block;
+mod folder;
 mod object;
 mod record;
 mod retry;
+mod stream;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,7 +39,9 @@ use crate::model::{BlockId, ExternalLabels, TimeRange, Timestamp};
 
 use block::Shipped;
 use record::Record;
+
 pub use retry::Retry;
+pub use stream::{BlockUpload, UploadSettings};
 
 /// The name of the file that lists the uploaded blocks.
 pub const SHIPPER_FILE: &str = "thanos.shipper.json";

@@ -5,8 +5,7 @@
 //! that probably holds it and learns from [`SegmentName::read_chunk`] whether it has to come back for more.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +13,8 @@ use bytes::Bytes;
 use crate::cursor::{Cursor, Malformed, Origin, put_uvarint};
 use crate::error::{Error, Result};
 use crate::index::{ChunkRef, checksum};
+
+use super::segment_files::SegmentFiles;
 
 /// The folder of the segments in a block.
 pub const CHUNKS_DIR: &str = "chunks";
@@ -172,13 +173,13 @@ pub struct SegmentFile {
     pub size_bytes: u64,
 }
 
-/// Writes segments into a folder.
+/// Writes segments.
 #[derive(Debug)]
 pub struct SegmentsWriter {
-    dir: PathBuf,
+    files: Box<dyn SegmentFiles>,
     segment_len_max: u64,
     done: Vec<SegmentFile>,
-    open: Option<(BufWriter<File>, PathBuf)>,
+    is_open: bool,
     /// Where the open segment ends, 0 before the first.
     at: u64,
     /// Where it would end if every length field of the current series were as long as can be.
@@ -187,21 +188,10 @@ pub struct SegmentsWriter {
 }
 
 impl SegmentsWriter {
-    /// Makes the folder `dir`, which must not be there, and cuts segments at `segment_len_max` bytes.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn create(dir: &Path, segment_len_max: u64) -> Result<Self> {
-        std::fs::create_dir(dir).map_err(|e| Error::io(dir, e))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            segment_len_max,
-            done: Vec::new(),
-            open: None,
-            at: 0,
-            reserved: 0,
-            header: Vec::new(),
-        })
+    /// Writes into `files`, and cuts segments at `segment_len_max` bytes.
+    #[must_use]
+    pub fn new(files: Box<dyn SegmentFiles>, segment_len_max: u64) -> Self {
+        Self { files, segment_len_max, done: Vec::new(), is_open: false, at: 0, reserved: 0, header: Vec::new() }
     }
 
     /// Says that the chunks to come are of another series. Only where segments are cut depends on it: Prometheus
@@ -220,7 +210,7 @@ impl SegmentsWriter {
         }
         let room = (data.len() + CHUNK_OVERHEAD_MAX) as u64;
         let has_chunks = self.at > SEGMENT_HEADER_LEN as u64;
-        if self.open.is_none() || (has_chunks && self.reserved + room > self.segment_len_max) {
+        if !self.is_open || (has_chunks && self.reserved + room > self.segment_len_max) {
             self.cut()?;
         }
         self.reserved += room;
@@ -239,22 +229,21 @@ impl SegmentsWriter {
         Ok(chunk)
     }
 
-    /// Syncs the last segment and the folder, and lists the files in order.
+    /// Ends the last segment, and lists the files in order.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], or what else the files have.
     pub fn finish(mut self) -> Result<Vec<SegmentFile>> {
         self.close()?;
-        sync_dir(&self.dir)?;
+        self.files.finish()?;
         Ok(self.done)
     }
 
     fn cut(&mut self) -> Result<()> {
         self.close()?;
         let segment = u32::try_from(self.done.len()).map_err(|_| too_many_segments())?;
-        let path = self.dir.join(file_name(segment));
-        let file = File::create_new(&path).map_err(|e| Error::io(&path, e))?;
-        self.open = Some((BufWriter::with_capacity(1 << 20, file), path));
+        self.files.begin(&file_name(segment))?;
+        self.is_open = true;
         self.at = 0;
         let [a, b, c, d] = MAGIC.to_be_bytes();
         self.put(&[a, b, c, d, VERSION, 0, 0, 0])?;
@@ -263,18 +252,17 @@ impl SegmentsWriter {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some((out, path)) = &mut self.open else {
-            return Err(Error::Internal("no segment is open".to_owned()));
-        };
-        out.write_all(bytes).map_err(|e| Error::io(path, e))?;
+        self.files.write(bytes)?;
         self.at += bytes.len() as u64;
         Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
-        let Some((out, path)) = self.open.take() else { return Ok(()) };
-        let file = out.into_inner().map_err(|e| Error::io(&path, e.into_error()))?;
-        file.sync_all().map_err(|e| Error::io(&path, e))?;
+        if !self.is_open {
+            return Ok(());
+        }
+        self.files.end()?;
+        self.is_open = false;
         let segment = u32::try_from(self.done.len()).map_err(|_| too_many_segments())?;
         self.done.push(SegmentFile { name: file_name(segment), size_bytes: self.at });
         Ok(())
@@ -293,11 +281,13 @@ fn too_many_segments() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::segment_files::LocalSegments;
 
     fn write(segment_len_max: u64, series: &[Vec<Vec<u8>>]) -> (Vec<ChunkRef>, Vec<Bytes>) {
         let dir = tempfile::tempdir().unwrap();
         let chunks = dir.path().join(CHUNKS_DIR);
-        let mut writer = SegmentsWriter::create(&chunks, segment_len_max).unwrap();
+        let files = LocalSegments::create(&chunks).unwrap();
+        let mut writer = SegmentsWriter::new(Box::new(files), segment_len_max);
         let mut refs = Vec::new();
         for payloads in series {
             writer.begin_series();

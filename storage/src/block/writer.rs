@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use super::BlockMeta;
 use super::meta::{BlockFile, BlockStats, IndexStats, META_FILE};
+use super::segment_files::{LocalSegments, SegmentFiles};
 use super::segments::{CHUNKS_DIR, SEGMENT_LEN_MAX, SegmentsWriter, sync_dir};
 use super::spool::Spool;
 use crate::chunk::{EncodedChunk, Encoding, sample_count};
@@ -93,13 +94,27 @@ impl BlockWriter {
     ///
     /// # Errors
     /// [`Error::Io`], also where the block is already there.
-    pub fn create(parent: &Path, mut meta: BlockMeta, settings: BlockWriterSettings) -> Result<Self> {
+    pub fn create(parent: &Path, meta: BlockMeta, settings: BlockWriterSettings) -> Result<Self> {
+        Self::create_with(parent, meta, settings, |dir| Ok(Box::new(LocalSegments::create(&dir.join(CHUNKS_DIR))?)))
+    }
+
+    /// As [`create`](Self::create), with the segments where `segments` puts them, which is given the folder that the other files are
+    /// written to.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_with(
+        parent: &Path,
+        mut meta: BlockMeta,
+        settings: BlockWriterSettings,
+        segments: impl FnOnce(&Path) -> Result<Box<dyn SegmentFiles>>,
+    ) -> Result<Self> {
         let target = parent.join(meta.ulid.to_string());
         if target.exists() {
             return Err(Error::io(&target, std::io::ErrorKind::AlreadyExists.into()));
         }
         let partial = PartialDir::create(parent.join(format!("{}.tmp-for-creation", meta.ulid)))?;
-        let segments = SegmentsWriter::create(&partial.path.join(CHUNKS_DIR), settings.segment_len_max)?;
+        let segments = SegmentsWriter::new(segments(&partial.path)?, settings.segment_len_max);
         let spool = Spool::create(partial.path.join("series.spool"))?;
         meta.stats = BlockStats::default();
         Ok(Self {

@@ -1,16 +1,13 @@
 //! One block: its files, and the order in which they are uploaded.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::temporal_conversions::timestamp_ms_to_datetime;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStore, PutOptions};
 
-use super::object::FileUpload;
-use super::{Shipper, blocking};
+use super::folder::{BucketFolder, Sizes, upload_time};
+use super::{Shipper, ShipperSettings, blocking};
 use crate::block::BlockMeta;
 use crate::block::meta::{BlockFile, META_FILE, ThanosMeta};
 use crate::block::segments::{CHUNKS_DIR, sync_dir};
@@ -26,9 +23,6 @@ pub(super) const STAGING_DIR: &str = "thanos/upload";
 
 /// Numbers the side-indexes that are made.
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
-
-/// Files below a block's folder with their sizes in bytes.
-type Sizes = BTreeMap<String, u64>;
 
 /// What uploading a block came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +41,8 @@ impl Shipper {
     /// [`Error::ObjectStore`], [`Error::Io`].
     pub(super) async fn ship(&self, meta: &BlockMeta, now: Timestamp) -> Result<Shipped> {
         let id = meta.id();
-        let there = self.objects(id).await?;
+        let bucket = self.folder(id);
+        let there = bucket.objects().await?;
         if there.contains_key(META_FILE) {
             return Ok(Shipped::Before);
         }
@@ -60,73 +55,27 @@ impl Shipper {
         };
         let missing = |name: &&String| there.get(*name) != files.get(*name);
         let chunks = files.keys().filter(|name| name.starts_with(CHUNKS_DIR)).filter(missing);
-        let uploads: Vec<_> = chunks.map(|name| self.file(id, &folder, name, files[name])).collect();
+        let uploads: Vec<_> = chunks.map(|name| bucket.file(&folder, name, files[name])).collect();
         let mut uploads = futures::stream::iter(uploads).buffer_unordered(self.settings.concurrency.max(1));
         while uploads.try_next().await?.is_some() {}
         for name in [INDEX_FILE, SIDE_INDEX_FILE, CHECKSUM_FILE].map(str::to_owned) {
             if let Some(&size) = files.get(&name).filter(|_| missing(&&name)) {
-                self.file(id, &folder, &name, size).await?;
+                bucket.file(&folder, &name, size).await?;
             }
         }
-        self.commit(self.uploaded_meta(meta, &files, now)?, &files).await?;
+        bucket.commit(&self.uploaded_meta(meta, &files, now)?, &files).await?;
         Ok(Shipped::Now)
     }
 
-    /// One file, tried again as the settings say.
-    fn file(&self, id: BlockId, folder: &Arc<Path>, name: &str, size: u64) -> impl Future<Output = Result<()>> + use<> {
-        let upload = FileUpload {
+    fn folder(&self, id: BlockId) -> BucketFolder {
+        let ShipperSettings { prefix, retry, part_size, .. } = &self.settings;
+        BucketFolder {
             store: Arc::clone(&self.store),
-            to: self.object(id, name),
-            block: id,
-            rel_path: name.to_owned(),
-            folder: Arc::clone(folder),
-            size,
-            part_size: self.settings.part_size,
-        };
-        let retry = self.settings.retry;
-        async move { retry.run(|| upload.clone().run()).await }
-    }
-
-    /// Writes `meta.json`, which makes the block exist, once all of `files` are seen to be there: a cleaner may have taken
-    /// away what an upload that was cut off days ago had left.
-    async fn commit(&self, meta: BlockMeta, files: &Sizes) -> Result<()> {
-        let id = meta.id();
-        let there = self.objects(id).await?;
-        if let Some(name) = files.keys().find(|name| there.get(*name) != files.get(*name)) {
-            let missing = object_store::Error::NotFound {
-                path: self.object(id, name).to_string(),
-                source: "it was uploaded and is gone, or has another size".into(),
-            };
-            return Err(Error::upload(id, name, missing));
+            prefix: prefix.clone(),
+            id,
+            retry: *retry,
+            part_size: *part_size,
         }
-        let (json, to) = (bytes::Bytes::from(meta.to_json()?), self.object(id, META_FILE));
-        let put = |store: Arc<dyn ObjectStore>, to: object_store::path::Path, json: bytes::Bytes| async move {
-            let put = store.put_opts(&to, json.into(), PutOptions::default()).await;
-            put.map(drop).map_err(|error| Error::upload(id, META_FILE, error))
-        };
-        self.settings.retry.run(|| put(Arc::clone(&self.store), to.clone(), json.clone())).await
-    }
-
-    /// What is in the bucket of a block.
-    async fn objects(&self, id: BlockId) -> Result<Sizes> {
-        let list = |store: Arc<dyn ObjectStore>, prefix: object_store::path::Path| async move {
-            let mut sizes = Sizes::new();
-            let mut objects = store.list(Some(&prefix));
-            let failed =
-                |error| Error::ObjectStore { what: format!("the list of files of {id}"), source: Arc::new(error) };
-            while let Some(object) = objects.try_next().await.map_err(failed)? {
-                let Some(parts) = object.location.prefix_match(&prefix) else { continue };
-                let name = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-                sizes.insert(name, object.size);
-            }
-            Ok(sizes)
-        };
-        let prefix = self.settings.prefix.clone().join(id.to_string());
-        self.settings.retry.run(|| list(Arc::clone(&self.store), prefix.clone())).await
-    }
-
-    fn object(&self, id: BlockId, name: &str) -> object_store::path::Path {
-        name.split('/').fold(self.settings.prefix.clone().join(id.to_string()), |path, part| path.join(part))
     }
 
     /// `meta.json` as the bucket gets it: with our external labels, source, files and time. The local one stays as it is.
@@ -141,7 +90,7 @@ impl Shipper {
         let listed = listed.chain([(META_FILE.to_owned(), 0)]).collect::<Sizes>();
         let file = |(rel_path, size_bytes)| BlockFile { rel_path, size_bytes, hash: None };
         thanos.files = listed.into_iter().map(file).collect();
-        thanos.upload_time = Some(rfc3339(now)?);
+        thanos.upload_time = Some(upload_time(now)?);
         Ok(meta)
     }
 
@@ -228,10 +177,4 @@ fn check_whole(files: &Sizes, meta: &BlockMeta) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `2026-11-23T18:48:30.090Z`.
-fn rfc3339(t: Timestamp) -> Result<String> {
-    let time = timestamp_ms_to_datetime(t).ok_or_else(|| Error::Internal(format!("no such time: {t} ms")))?;
-    Ok(time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
