@@ -8,6 +8,7 @@ pub mod block;
 pub mod bucket;
 pub mod chunk;
 mod clock;
+pub mod compact;
 mod cursor;
 mod error;
 pub mod generate;

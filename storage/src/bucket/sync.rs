@@ -310,3 +310,56 @@ async fn get(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId, file: &st
 fn cannot_list(error: object_store::Error) -> Error {
     Error::ObjectStore { what: "the list of blocks".to_owned(), source: Arc::new(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::block::marker::{NO_COMPACT_INDEX_SIZE, REASON_MANUAL};
+    use crate::model::TimeRange;
+
+    fn id(n: u64) -> BlockId {
+        BlockId::new(ulid::Ulid::from_parts(n, 0))
+    }
+
+    #[tokio::test]
+    async fn a_compactor_sees_every_mark() {
+        let store = Arc::new(InMemory::new());
+        let put = async |n: u64, file: &str, bytes: Vec<u8>| {
+            store.put(&Path::from(format!("{}/{file}", id(n))), bytes.into()).await.unwrap();
+        };
+        for n in 1..4 {
+            let meta = BlockMeta::new(id(n), TimeRange { mint: 0, maxt: 1 });
+            put(n, META_FILE, meta.to_json().unwrap()).await;
+        }
+        let no_compact = NoCompactMark::new(id(1), 5, NO_COMPACT_INDEX_SIZE, "");
+        put(1, NoCompactMark::FILE, no_compact.to_json().unwrap()).await;
+        let no_downsample = NoDownsampleMark::new(id(2), 6, "");
+        put(2, NoDownsampleMark::FILE, no_downsample.to_json().unwrap()).await;
+        put(3, NoCompactMark::FILE, b"{".to_vec()).await;
+        put(3, NoDownsampleMark::FILE, b"{".to_vec()).await;
+        put(4, DeletionMark::FILE, DeletionMark::new(id(4), 7, "").to_json().unwrap()).await;
+        put(5, "index", b"x".to_vec()).await;
+        put(6, DeletionMark::FILE, b"{".to_vec()).await;
+
+        let reader = MetaSync::new(Arc::clone(&store) as _, Path::default(), 2).fetch().await.unwrap();
+        assert!(reader.no_compact_marks.is_empty() && reader.deletion_marks.is_empty() && reader.unreadable.is_empty());
+        let found = MetaSync::new(Arc::clone(&store) as _, Path::default(), 2).for_compactor().fetch().await.unwrap();
+        assert_eq!(found.metas.len(), 3);
+        assert_eq!(found.no_compact_marks[&id(1)], no_compact);
+        assert_eq!(found.no_compact_marks[&id(3)].reason, UNREADABLE_MARK);
+        assert_eq!(found.no_downsample_marks[&id(2)].reason, REASON_MANUAL);
+        assert_eq!(found.no_downsample_marks[&id(3)].reason, UNREADABLE_MARK);
+        assert_eq!(found.unreadable.keys().copied().collect::<Vec<_>>(), [id(3)]);
+        assert_eq!(found.deletion_marks.keys().copied().collect::<Vec<_>>(), [id(4)]);
+        assert_eq!(found.without_meta.keys().copied().collect::<Vec<_>>(), [id(4), id(5), id(6)]);
+        for (n, modified) in found.without_meta {
+            let file = if n == id(5) { "index" } else { DeletionMark::FILE };
+            let object = store.head(&Path::from(format!("{n}/{file}"))).await.unwrap();
+            assert_eq!(modified, object.last_modified.timestamp_millis());
+        }
+        assert_eq!(reader.without_meta.len(), 3);
+    }
+}
