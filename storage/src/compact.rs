@@ -40,6 +40,8 @@ mod view;
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
+mod safety_tests;
+#[cfg(test)]
 mod testing;
 
 pub use bucket::Bucket;

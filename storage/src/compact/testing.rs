@@ -108,6 +108,11 @@ impl Faulty {
         Self { create, ..self }
     }
 
+    /// The same objects, without faults.
+    pub fn recovered(&self) -> Self {
+        Self { inner: self.inner.clone(), ..faulty(0, 0) }
+    }
+
     pub fn with_lag(self, lag: u64) -> Self {
         Self { lag, ..self }
     }
