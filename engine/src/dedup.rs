@@ -9,7 +9,7 @@
 //! replica's copy or its own scrape, it cannot know. Copies of which some are missing are complete again only when they are chained.
 
 mod chain;
-mod penalty;
+pub(crate) mod penalty;
 
 use promql::Function;
 use storage::model::SampleBuffer;

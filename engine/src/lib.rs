@@ -10,6 +10,7 @@ mod annotations;
 mod answer;
 mod binary;
 mod collected;
+pub mod compact;
 mod concat;
 mod constant;
 mod context;

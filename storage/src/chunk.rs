@@ -25,7 +25,7 @@ pub use fit::PushOutcome;
 pub use float_histogram::FloatHistogramEncoder;
 pub use histogram::{HistogramEncoder, decode_integer};
 pub use histogram_header::counter_reset_header;
-pub use series::{EncodedChunk, SAMPLES_PER_CHUNK, encode_series};
+pub use series::{EncodedChunk, SAMPLES_PER_CHUNK, encode_integer_series, encode_series};
 pub use xor::{SharedTimes, XorEncoder, XorState};
 pub use xor2::Xor2Encoder;
 
@@ -74,7 +74,9 @@ impl TryFrom<u8> for Encoding {
 pub struct ChunkError(pub String);
 
 impl ChunkError {
-    fn new(message: impl Into<String>) -> Self {
+    /// An error with this text.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 

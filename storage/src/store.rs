@@ -35,12 +35,13 @@ use crate::error::Result;
 use crate::model::{BlockId, ExternalLabels, TimeInterval};
 
 pub(crate) use block::{check_deadline, label_set};
-pub(crate) use fetch::{BATCH_BYTES, BATCH_SERIES_MAX, BatchBuilder};
+pub(crate) use fetch::{BATCH_BYTES, BATCH_SERIES_MAX};
 pub(crate) use label_join::LabelJoin;
 
 pub use block::BlockStore;
 pub use block_set::{BLOCKS_AHEAD, BlockSet};
 pub use bucket::{BucketSettings, BucketStore};
+pub use fetch::BatchBuilder;
 pub use files::{BlockFiles, JoinedReads};
 pub use local_dir::LocalDirStore;
 pub use request::{KeyRange, LabelRequest, SeriesRequest};

@@ -65,39 +65,90 @@ impl<'a> Side<'a> {
     }
 }
 
+/// How far the other side skips once a sample at `t` was emitted that came after one at `before`.
+pub(crate) fn reach(t: i64, before: Option<i64>) -> i64 {
+    t.saturating_add(1).saturating_add(penalty_ms(t, before))
+}
+
+/// The penalty of the side that was not emitted at `t`, after `before`.
+fn penalty_ms(t: i64, before: Option<i64>) -> i64 {
+    before.map_or(INITIAL_PENALTY_MS, |before| t.saturating_sub(before).saturating_mul(2))
+}
+
 /// One series out of two. `counter` keeps changes of replica from looking like resets.
-pub(super) fn merge(left: &SampleBuffer, right: &SampleBuffer, counter: bool) -> SampleBuffer {
-    let mut out = SampleBuffer::new();
-    let (mut a, mut b) = (Side::new(left), Side::new(right));
-    let mut last: Option<i64> = None;
-    let mut on_a = true;
-    loop {
-        let emitted = last.and_then(|_| out.histogram(out.len() - 1).is_none().then(|| out.floats[out.len() - 1]));
-        let was_on_a = on_a;
-        match (a.seek(last), b.seek(last)) {
-            (None, None) => return out,
+pub(crate) fn merge(left: &SampleBuffer, right: &SampleBuffer, counter: bool) -> SampleBuffer {
+    Merge::new(left, right, counter).run()
+}
+
+/// What [`merge`] emits after the first `emitted` samples of `left`, where it is known that these came first, and none of `right`
+/// was passed over.
+pub(crate) fn tail(left: &SampleBuffer, emitted: usize, right: &SampleBuffer) -> SampleBuffer {
+    let mut merge = Merge::new(left, right, false);
+    merge.a.next = emitted;
+    let at = |back: usize| emitted.checked_sub(back).map(|index| left.timestamps[index]);
+    if let Some(last) = at(1) {
+        merge.last = Some(last);
+        merge.b.penalty_ms = penalty_ms(last, at(2));
+    }
+    merge.run()
+}
+
+/// Two sides, and what was emitted last.
+struct Merge<'a> {
+    a: Side<'a>,
+    b: Side<'a>,
+    counter: bool,
+    last: Option<i64>,
+    on_a: bool,
+    out: SampleBuffer,
+}
+
+impl<'a> Merge<'a> {
+    fn new(left: &'a SampleBuffer, right: &'a SampleBuffer, counter: bool) -> Self {
+        let (a, b) = (Side::new(left), Side::new(right));
+        Self { a, b, counter, last: None, on_a: true, out: SampleBuffer::new() }
+    }
+
+    fn run(mut self) -> SampleBuffer {
+        while self.advance() {}
+        self.out
+    }
+
+    /// Emits the next sample; false where both sides have ended.
+    fn advance(&mut self) -> bool {
+        let Self { a, b, out, .. } = self;
+        let emitted =
+            out.len().checked_sub(1).filter(|&index| out.histogram(index).is_none()).map(|index| out.floats[index]);
+        let was_on_a = self.on_a;
+        match (a.seek(self.last), b.seek(self.last)) {
+            (None, None) => return false,
             (Some(ta), Some(tb)) => {
-                on_a = ta <= tb;
-                let (ours, theirs, t) = if on_a { (&mut a, &mut b, ta) } else { (&mut b, &mut a, tb) };
+                self.on_a = ta <= tb;
+                let (ours, theirs, t) = if self.on_a { (&mut *a, &mut *b, ta) } else { (&mut *b, &mut *a, tb) };
                 ours.penalty_ms = 0;
-                theirs.penalty_ms = last.map_or(INITIAL_PENALTY_MS, |last| t.saturating_sub(last).saturating_mul(2));
-                last = Some(t);
+                theirs.penalty_ms = penalty_ms(t, self.last);
+                self.last = Some(t);
             }
             (one, other) => {
-                on_a = one.is_some();
-                if on_a {
+                self.on_a = one.is_some();
+                if self.on_a {
                     a.penalty_ms = 0
                 } else {
                     b.penalty_ms = 0
                 }
-                last = one.or(other);
+                self.last = one.or(other);
             }
         }
-        if let Some(emitted) = emitted.filter(|_| counter && on_a != was_on_a) {
+        if let Some(emitted) = emitted.filter(|_| self.counter && self.on_a != was_on_a) {
             a.catch_up(emitted);
             b.catch_up(emitted);
         }
-        if on_a { a.emit(&mut out) } else { b.emit(&mut out) }
+        if self.on_a {
+            a.emit(out)
+        } else {
+            b.emit(out)
+        }
+        true
     }
 }
 

@@ -1,7 +1,8 @@
 //! A whole series to chunks.
 
 use super::fit::PushOutcome;
-use super::{ChunkError, Encoding, FloatHistogramEncoder, Xor2Encoder, XorEncoder};
+use super::histogram_encoder::{Encoder as HistogramChunk, SampleWriter};
+use super::{ChunkError, Encoding, FloatHistogramEncoder, HistogramEncoder, Xor2Encoder, XorEncoder};
 use crate::model::{CounterResetHint, FloatHistogram, SampleBuffer, Timestamp, is_stale_nan};
 
 /// Samples in a chunk that is cut for its size, as Prometheus does it.
@@ -31,9 +32,25 @@ pub struct EncodedChunk {
 /// # Errors
 /// [`ChunkError`] where a histogram's spans and buckets contradict each other.
 pub fn encode_series(samples: &SampleBuffer, samples_per_chunk: usize) -> Result<Vec<EncodedChunk>, ChunkError> {
+    encode(samples, samples_per_chunk, false)
+}
+
+/// As [`encode_series`], with histograms in chunks of integer histograms: for samples that were decoded from such. One that has a
+/// fraction goes into a chunk of float histograms all the same.
+///
+/// # Errors
+/// As [`encode_series`].
+pub fn encode_integer_series(
+    samples: &SampleBuffer,
+    samples_per_chunk: usize,
+) -> Result<Vec<EncodedChunk>, ChunkError> {
+    encode(samples, samples_per_chunk, true)
+}
+
+fn encode(samples: &SampleBuffer, samples_per_chunk: usize, integers: bool) -> Result<Vec<EncodedChunk>, ChunkError> {
     let limit = samples_per_chunk.clamp(1, usize::from(u16::MAX));
     let started = !samples.start_times.is_empty();
-    let mut chunks = Chunks { done: Vec::new(), open: None, limit, started };
+    let mut chunks = Chunks { done: Vec::new(), open: None, limit, started, integers };
     let mut histograms = samples.histograms.iter().peekable();
     for (i, (t, value)) in samples.timestamps.iter().zip(&samples.floats).enumerate() {
         match histograms.next_if(|(index, _)| *index as usize == i) {
@@ -52,6 +69,8 @@ struct Chunks {
     limit: usize,
     /// Whether the chunks have start timestamps.
     started: bool,
+    /// Whether histograms go into chunks of integer histograms where they can.
+    integers: bool,
 }
 
 /// The chunk being filled, and the times of its first and last sample.
@@ -65,6 +84,7 @@ enum Encoder {
     Floats(XorEncoder),
     StartedFloats(Xor2Encoder),
     Histograms(Box<FloatHistogramEncoder>),
+    Integers(Box<HistogramEncoder>),
 }
 
 impl Encoder {
@@ -73,21 +93,29 @@ impl Encoder {
             Self::Floats(encoder) => encoder.len(),
             Self::StartedFloats(encoder) => encoder.len(),
             Self::Histograms(encoder) => encoder.len(),
+            Self::Integers(encoder) => encoder.len(),
         }
+    }
+
+    /// What a staleness marker says of what follows it; none in a chunk of floats.
+    fn stale_hint(&self) -> Option<CounterResetHint> {
+        let is_gauge = match self {
+            Self::Floats(_) | Self::StartedFloats(_) => return None,
+            Self::Histograms(encoder) => encoder.is_gauge(),
+            Self::Integers(encoder) => encoder.is_gauge(),
+        };
+        Some(if is_gauge { CounterResetHint::Gauge } else { CounterResetHint::Unknown })
     }
 }
 
 impl Chunks {
     fn push_float(&mut self, t: Timestamp, value: f64, start: Timestamp) -> Result<(), ChunkError> {
-        if let Some(Open { encoder: Encoder::Histograms(encoder), .. }) = &self.open
-            && is_stale_nan(value)
-        {
-            let counter_reset_hint =
-                if encoder.is_gauge() { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+        let stale_hint = self.open.as_ref().and_then(|open| open.encoder.stale_hint());
+        if let Some(counter_reset_hint) = stale_hint.filter(|_| is_stale_nan(value)) {
             let marker = FloatHistogram { counter_reset_hint, sum: value, ..Default::default() };
             return self.push_histogram(t, &marker, start);
         }
-        let fits = |open: &mut Open| open.encoder.len() < self.limit && !matches!(open.encoder, Encoder::Histograms(_));
+        let fits = |open: &mut Open| open.encoder.len() < self.limit && open.encoder.stale_hint().is_none();
         let mut open = match self.open.take_if(fits) {
             Some(open) => open,
             None => {
@@ -103,18 +131,53 @@ impl Chunks {
         match &mut open.encoder {
             Encoder::Floats(encoder) => encoder.push(t, value),
             Encoder::StartedFloats(encoder) => encoder.push(t, value, start),
-            Encoder::Histograms(_) => {}
+            Encoder::Histograms(_) | Encoder::Integers(_) => {}
         }
         self.open = Some(open);
         Ok(())
     }
 
     fn push_histogram(&mut self, t: Timestamp, histogram: &FloatHistogram, start: Timestamp) -> Result<(), ChunkError> {
-        let mut next = FloatHistogramEncoder::new();
+        if let Some(integer) = self.integers.then(|| histogram.to_integer()).flatten() {
+            return self.push_to(
+                t,
+                &integer,
+                start,
+                |encoder| match encoder {
+                    Encoder::Integers(encoder) => Some(encoder),
+                    _ => None,
+                },
+                Encoder::Integers,
+            );
+        }
+        self.push_to(
+            t,
+            histogram,
+            start,
+            |encoder| match encoder {
+                Encoder::Histograms(encoder) => Some(encoder),
+                _ => None,
+            },
+            Encoder::Histograms,
+        )
+    }
+
+    /// Appends to the open chunk where it is one of this kind, as `open_as` finds out, and has room; else to a new one.
+    fn push_to<S: SampleWriter>(
+        &mut self,
+        t: Timestamp,
+        histogram: &S::Histogram,
+        start: Timestamp,
+        open_as: impl FnOnce(&mut Encoder) -> Option<&mut Box<HistogramChunk<S>>>,
+        wrap: impl FnOnce(Box<HistogramChunk<S>>) -> Encoder,
+    ) -> Result<(), ChunkError> {
+        let mut next = HistogramChunk::<S>::new();
         if self.started {
             next = next.with_start_times();
         }
-        if let Some(Open { maxt, encoder: Encoder::Histograms(encoder), .. }) = &mut self.open {
+        if let Some(Open { maxt, encoder, .. }) = &mut self.open
+            && let Some(encoder) = open_as(encoder)
+        {
             if encoder.len() < self.limit && encoder.push_started(t, histogram, start)? == PushOutcome::Appended {
                 *maxt = t;
                 return Ok(());
@@ -124,7 +187,7 @@ impl Chunks {
         self.cut();
         let outcome = next.push_started(t, histogram, start)?;
         debug_assert_eq!(outcome, PushOutcome::Appended, "an empty chunk takes any histogram");
-        self.open = Some(Open { mint: t, maxt: t, encoder: Encoder::Histograms(Box::new(next)) });
+        self.open = Some(Open { mint: t, maxt: t, encoder: wrap(Box::new(next)) });
         Ok(())
     }
 
@@ -137,6 +200,8 @@ impl Chunks {
                 Encoder::StartedFloats(encoder) => (Encoding::Xor2, encoder.finish()),
                 Encoder::Histograms(encoder) if self.started => (Encoding::FloatHistogramSt, encoder.finish()),
                 Encoder::Histograms(encoder) => (Encoding::FloatHistogram, encoder.finish()),
+                Encoder::Integers(encoder) if self.started => (Encoding::HistogramSt, encoder.finish()),
+                Encoder::Integers(encoder) => (Encoding::Histogram, encoder.finish()),
             };
             self.done.push(EncodedChunk { mint, maxt, encoding, data, samples });
         }
@@ -211,6 +276,31 @@ mod tests {
             ]
         );
         assert_eq!(chunks(&samples, 2).len(), 6);
+    }
+
+    #[test]
+    fn integers_stay_integers() {
+        let mut samples = SampleBuffer::new();
+        samples.push_histogram(1, histogram(1.0));
+        samples.push_histogram(2, histogram(2.0));
+        samples.push_float(3, stale_nan());
+        samples.push_histogram(4, histogram(2.5));
+        samples.push_histogram(5, histogram(3.0));
+        samples.push_float(6, 1.0);
+        let chunks = encode_integer_series(&samples, 120).unwrap();
+        let found: Vec<_> = chunks.iter().map(|chunk| (chunk.encoding, chunk.mint, chunk.maxt)).collect();
+        use Encoding::{FloatHistogram, Histogram, Xor};
+        assert_eq!(found, [(Histogram, 1, 3), (FloatHistogram, 4, 4), (Histogram, 5, 5), (Xor, 6, 6)]);
+        let mut back = SampleBuffer::new();
+        for chunk in &chunks {
+            super::super::decode(chunk.encoding as u8, &chunk.data, TimeInterval::ALL, &mut back).unwrap();
+        }
+        assert_eq!(back.timestamps, samples.timestamps);
+        for (index, histogram) in &samples.histograms {
+            let found = back.histogram(*index as usize).unwrap();
+            assert_eq!((found.count, &found.positive_buckets), (histogram.count, &histogram.positive_buckets));
+        }
+        assert!(is_stale_nan(back.floats[2]));
     }
 
     #[test]

@@ -149,6 +149,37 @@ impl FloatHistogram {
     }
 }
 
+impl FloatHistogram {
+    /// The same histogram with integer counts; none where one is not a whole number, or too large to be told from its neighbours.
+    #[must_use]
+    pub fn to_integer(&self) -> Option<Histogram> {
+        const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+        let whole = |value: f64| ((0.0..=EXACT_MAX).contains(&value) && value.fract() == 0.0).then_some(value as u64);
+        let deltas = |populations: &[f64]| {
+            let mut before = 0_i64;
+            let delta = |&population: &f64| {
+                let population = whole(population)?.cast_signed();
+                Some(population - std::mem::replace(&mut before, population))
+            };
+            populations.iter().map(delta).collect::<Option<Vec<i64>>>()
+        };
+        Some(Histogram {
+            counter_reset_hint: self.counter_reset_hint,
+            schema: self.schema,
+            zero_threshold: self.zero_threshold,
+            zero_count: whole(self.zero_count)?,
+            count: whole(self.count)?,
+            sum: self.sum,
+            positive_spans: self.positive_spans.clone(),
+            negative_spans: self.negative_spans.clone(),
+            positive_deltas: deltas(&self.positive_buckets)?,
+            negative_deltas: deltas(&self.negative_buckets)?,
+            custom_values: self.custom_values.clone(),
+        })
+    }
+}
+
 impl Histogram {
     /// The same histogram with float counts and absolute bucket populations.
     #[must_use]

@@ -1,0 +1,164 @@
+//! Compaction: blocks become one, as a plan over their series.
+//!
+//! ```text
+//! SeriesScanExec (a partition a block) ─> SortPreservingMergeExec ─> MergeSeriesExec ─> MergeOverlapsExec ─┐
+//! SeriesScanExec (other label range)   ─> …                                                                ┴─> UnionExec ─> ConcatExec
+//!   ─┬─> BlockWriter ──────────────> bucket
+//!    └─> Downsampler ─> BlockWriter ─> bucket      one pass can make several blocks
+//! ```
+//!
+//! Chunks that overlap nothing pass through as bytes, never decoded. Label ranges are worked on in parallel and joined in order, since a
+//! block is written in the order of its labels. What is read and written at one time is bounded: a few batches a block and range, a few
+//! parts of a segment an output.
+
+mod checked_part;
+mod error;
+mod merge_overlaps;
+mod output;
+mod overlap;
+mod penalty_fold;
+
+use std::sync::Arc;
+
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::prelude::SessionConfig;
+use futures::future::try_join_all;
+use storage::block::BlockMeta;
+use storage::model::{BlockId, TimeInterval, Timestamp};
+use storage::shipper::UploadSettings;
+use storage::store::{BlockStore, KeyRange, SeriesPart, SeriesRequest};
+
+pub use error::{CompactError, Damage};
+pub use merge_overlaps::MergeOverlapsExec;
+pub use overlap::OverlapMerge;
+
+use crate::concat::ConcatExec;
+use crate::memory::{ProcessPool, QueryPool};
+use crate::merge_series::MergeSeriesExec;
+use crate::series_scan::{SeriesScanExec, by_labels};
+use checked_part::CheckedPart;
+use output::OutputWriter;
+
+/// Fewer series than this are not worth a second core.
+const SERIES_PER_RANGE_MIN: usize = 256;
+/// Label ranges a core. More than one, so that the writer, which takes ranges in order, finds the next one ready.
+const RANGES_PER_CORE: usize = 4;
+
+/// Blocks that become one, or several of several resolutions.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The blocks that are read, all of one resolution.
+    pub inputs: Vec<BlockStore>,
+    /// How samples of chunks that overlap are merged.
+    pub merge: OverlapMerge,
+    /// The blocks that are made.
+    pub outputs: Vec<Output>,
+}
+
+/// A block that is made.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its `meta.json`, but for counts and files.
+    pub meta: BlockMeta,
+}
+
+/// Where jobs run, and where their blocks go.
+#[derive(Debug, Clone)]
+pub struct JobSettings {
+    /// The memory that jobs may hold, shared with whatever else the process does.
+    pub memory: Arc<ProcessPool>,
+    /// Cores to use.
+    pub partitions: usize,
+    /// Where blocks go.
+    pub upload: UploadSettings,
+}
+
+/// Is told how far a job is.
+pub trait Progress: Send + Sync {
+    /// So many series, with chunks of so many bytes, have been written.
+    fn written(&self, series: u64, bytes: u64);
+}
+
+/// Nobody wants to know.
+impl Progress for () {
+    fn written(&self, _series: u64, _bytes: u64) {}
+}
+
+impl Job {
+    /// Makes the blocks; `now` is the time of their upload. Returns them as the bucket has them, but for those in which no series was
+    /// left, which are not made.
+    ///
+    /// # Errors
+    /// [`CompactError`]. A block that was not committed does not exist; what is there of it, a cleaner takes away.
+    pub async fn run(
+        self,
+        settings: &JobSettings,
+        progress: &dyn Progress,
+        now: Timestamp,
+    ) -> Result<Vec<BlockMeta>, CompactError> {
+        let blocks: Vec<BlockId> = self.inputs.iter().map(BlockStore::id).collect();
+        let parts = self.parts().await.map_err(|error| CompactError::of_storage(error, &blocks))?;
+        let pool = Arc::new(QueryPool::new(Arc::clone(&settings.memory)));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc();
+        let runtime = runtime.map_err(|error| CompactError::Internal(error.to_string()))?;
+        let context = TaskContext::default().with_runtime(runtime).with_session_config(SessionConfig::new());
+        let plan = plan(parts, self.merge, settings.partitions);
+        let written = OutputWriter::write_all(plan, Arc::new(context), self.outputs, settings, progress, now);
+        written.await.map_err(|error| CompactError::of_plan(error, &blocks))
+    }
+
+    /// The series of each block, its own labels only.
+    async fn parts(&self) -> storage::Result<Vec<Arc<dyn SeriesPart>>> {
+        let selections = self.inputs.iter().map(|block| async move {
+            let request = SeriesRequest {
+                with_external_labels: false,
+                max_resolution_ms: i64::MAX,
+                ..SeriesRequest::new(Vec::new(), TimeInterval::ALL)
+            };
+            let part = block.select(&request).await?;
+            let checked = |part| Arc::new(CheckedPart::new(part, block.id(), block.range())) as Arc<dyn SeriesPart>;
+            Ok::<_, storage::Error>(part.map(checked))
+        });
+        Ok(try_join_all(selections).await?.into_iter().flatten().collect())
+    }
+}
+
+/// The plan for the series of `parts`, in one partition.
+fn plan(parts: Vec<Arc<dyn SeriesPart>>, merge: OverlapMerge, partitions: usize) -> Arc<dyn ExecutionPlan> {
+    let largest = parts.iter().max_by_key(|part| part.series_count());
+    let points = largest.map_or_else(Vec::new, |part| {
+        let ranges = if partitions > 1 { partitions * RANGES_PER_CORE } else { 1 };
+        part.split_points(ranges.min(part.series_count() / SERIES_PER_RANGE_MIN).max(1))
+    });
+    let ranges = KeyRange::between(&points);
+    let (parts, count): (Arc<[_]>, _) = (parts.into(), ranges.len());
+    let text: Arc<str> = "all series".into();
+    let inputs = ranges.into_iter().enumerate().map(|(number, range)| {
+        let scan: Arc<dyn ExecutionPlan> =
+            Arc::new(SeriesScanExec::new(Arc::clone(&parts), range, (number, count), Arc::clone(&text)));
+        let merged: Arc<dyn ExecutionPlan> = if parts.len() == 1 {
+            scan
+        } else {
+            Arc::new(MergeSeriesExec::new(Arc::new(SortPreservingMergeExec::new(by_labels(), scan))))
+        };
+        Arc::new(MergeOverlapsExec::new(merged, merge)) as Arc<dyn ExecutionPlan>
+    });
+    let mut inputs: Vec<Arc<dyn ExecutionPlan>> = inputs.collect();
+    match (inputs.pop(), inputs.is_empty()) {
+        (Some(only), true) => only,
+        (Some(last), false) => {
+            inputs.push(last);
+            let schema = storage::schema::series_schema();
+            let union = UnionExec::try_new(inputs);
+            union.map_or_else(
+                |_| Arc::new(datafusion::physical_plan::empty::EmptyExec::new(schema)) as _,
+                ConcatExec::wrap,
+            )
+        }
+        (None, _) => Arc::new(datafusion::physical_plan::empty::EmptyExec::new(storage::schema::series_schema())),
+    }
+}

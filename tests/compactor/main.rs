@@ -1,0 +1,5 @@
+//! Compaction: of blocks, beside what Thanos made of the same ones, and of buckets in which things go wrong.
+#![cfg(test)]
+
+mod bucket_samples;
+mod golden_jobs;
