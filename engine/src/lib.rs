@@ -11,6 +11,7 @@ mod answer;
 mod binary;
 mod collected;
 pub mod compact;
+pub mod compactor;
 mod concat;
 mod constant;
 mod context;

@@ -23,6 +23,7 @@ pub mod side_index;
 pub mod store;
 pub mod tsdb;
 pub mod wal;
+mod whole_read;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};

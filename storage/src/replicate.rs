@@ -19,6 +19,7 @@ use crate::index::INDEX_FILE;
 use crate::model::BlockId;
 use crate::shipper::Retry;
 use crate::side_index::{CHECKSUM_FILE, SIDE_INDEX_FILE};
+use crate::whole_read::{self, whole};
 
 /// Parts of one object that are on their way at once.
 const PARTS_AHEAD: usize = 4;
@@ -84,7 +85,7 @@ impl Replicator {
         let get = || async {
             let failed = |error| Error::object_store(id, META_FILE, error);
             match store.get_opts(&object(id, META_FILE), GetOptions::default()).await {
-                Ok(found) => found.bytes().await.map(Some).map_err(failed),
+                Ok(found) => whole(found).await.map(Some).map_err(failed),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(failed(error)),
             }
@@ -116,9 +117,8 @@ impl Replicator {
         let refused = |error| Error::upload(id, name, error);
         let found = self.from.get_opts(&at, GetOptions::default()).await.map_err(unreadable)?;
         if size <= self.part_size {
-            let whole = found.bytes().await.map_err(unreadable)?;
-            check_size(id, name, size, whole.len() as u64)?;
-            return self.to.put_opts(&at, whole.into(), PutOptions::default()).await.map(drop).map_err(refused);
+            let bytes = whole(found).await.map_err(unreadable)?;
+            return self.to.put_opts(&at, bytes.into(), PutOptions::default()).await.map(drop).map_err(refused);
         }
         let mut upload = self.to.put_multipart_opts(&at, PutMultipartOptions::default()).await.map_err(refused)?;
         let send = async {
@@ -137,7 +137,7 @@ impl Replicator {
                     on_the_way.try_next().await.map_err(refused)?;
                 }
                 if ended {
-                    return check_size(id, name, size, read);
+                    return whole_read::check(&at, size, read).map_err(unreadable);
                 }
             }
         };
@@ -157,14 +157,6 @@ impl Replicator {
 /// Whether an object is part of what a block holds, rather than of what was decided about it.
 fn is_data(name: &str) -> bool {
     name.starts_with(CHUNKS_DIR) || [INDEX_FILE, SIDE_INDEX_FILE, CHECKSUM_FILE].contains(&name)
-}
-
-fn check_size(id: BlockId, name: &str, listed: u64, read: u64) -> Result<()> {
-    if listed == read {
-        return Ok(());
-    }
-    let short = format!("{read} of {listed} bytes").into();
-    Err(Error::object_store(id, name, object_store::Error::Generic { store: "replicate", source: short }))
 }
 
 fn object(id: BlockId, name: &str) -> Path {

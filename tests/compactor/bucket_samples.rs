@@ -2,12 +2,57 @@
 //! with the local reader, and each chunk is decoded by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use storage::block::LocalBlock;
 use storage::model::{CounterResetHint, FloatHistogram, SampleBuffer, TimeInterval};
 
 /// Series in words, time, value in words.
 pub type Samples = BTreeSet<(String, i64, String)>;
+
+/// A block's part in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockSamples {
+    /// In milliseconds.
+    pub resolution_ms: i64,
+    /// Whether it has a deletion mark.
+    pub marked: bool,
+    /// Its samples, with external labels but those left out.
+    pub samples: Samples,
+}
+
+/// The samples of each block that has a `meta.json`. A block that cannot be read fails the test.
+pub async fn by_block(objects: &Arc<InMemory>, leave_out: &[&str]) -> BTreeMap<String, BlockSamples> {
+    let folder = tempfile::tempdir().unwrap();
+    let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
+    for object in &listed {
+        let path = folder.path().join(object.location.as_ref());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let bytes = objects.get(&object.location).await.unwrap().bytes().await.unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    of_folder(folder.path(), leave_out)
+}
+
+/// The same of a folder of blocks.
+pub fn of_folder(folder: &Path, leave_out: &[&str]) -> BTreeMap<String, BlockSamples> {
+    let mut blocks = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.join("meta.json").exists() {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let marked = path.join("deletion-mark.json").exists();
+            let block = LocalBlock::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let samples = samples(&block, leave_out);
+            blocks.insert(name, BlockSamples { resolution_ms: block.meta().resolution_ms(), marked, samples });
+        }
+    }
+    blocks
+}
 
 /// The samples of one block, with external labels but those left out.
 pub fn samples(block: &LocalBlock, leave_out: &[&str]) -> Samples {
@@ -42,4 +87,10 @@ pub fn samples(block: &LocalBlock, leave_out: &[&str]) -> Samples {
         }
     }
     found
+}
+
+/// All samples of raw blocks; `unmarked` leaves blocks out that may go at any time.
+pub fn raw(blocks: &BTreeMap<String, BlockSamples>, unmarked: bool) -> Samples {
+    let counted = blocks.values().filter(|block| block.resolution_ms == 0 && !(unmarked && block.marked));
+    counted.flat_map(|block| block.samples.iter().cloned()).collect()
 }

@@ -2,4 +2,6 @@
 #![cfg(test)]
 
 mod bucket_samples;
+mod buckets;
+mod faulty;
 mod golden_jobs;

@@ -84,6 +84,8 @@ pub const REASON_MANUAL: &str = "manual";
 pub const NO_COMPACT_INDEX_SIZE: &str = "index-size-exceeding";
 /// The index holds chunks that are out of order.
 pub const NO_COMPACT_OUT_OF_ORDER_CHUNK: &str = "block-index-out-of-order-chunk";
+/// Bytes of the block are not what the format or their checksum says.
+pub const NO_COMPACT_CORRUPT: &str = "corrupt-block";
 /// The block overlaps others of its group, and merging overlaps is off.
 pub const NO_COMPACT_OVERLAP: &str = "overlapping-blocks";
 /// Downsampled blocks that overlap.

@@ -23,6 +23,7 @@ use crate::block::marker::{DeletionMark, Marker, NoCompactMark, NoDownsampleMark
 use crate::block::meta::META_FILE;
 use crate::error::{Error, Result};
 use crate::model::{BlockId, Timestamp};
+use crate::whole_read::whole;
 
 /// Largest `meta.json` or mark that is read, in bytes.
 const FILE_SIZE_MAX: u64 = 64 << 20;
@@ -302,7 +303,7 @@ async fn get(store: &Arc<dyn ObjectStore>, folder: &Path, id: BlockId, file: &st
             let reason = format!("{} bytes, at most {FILE_SIZE_MAX} expected", result.meta.size);
             Err(Error::Corrupt { place: id.to_string(), file: file.to_owned(), offset: FILE_SIZE_MAX, reason })
         }
-        Ok(result) => result.bytes().await.map_err(|error| Error::object_store(id, file, error)),
+        Ok(result) => whole(result).await.map_err(|error| Error::object_store(id, file, error)),
         Err(error) => Err(Error::object_store(id, file, error)),
     }
 }

@@ -10,6 +10,7 @@ use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use crate::block::marker::{DeletionMark, Marker};
 use crate::error::{Error, Result};
 use crate::model::{BlockId, Timestamp};
+use crate::whole_read::whole;
 
 use super::bucket::Bucket;
 
@@ -113,7 +114,7 @@ impl Bucket {
     }
 
     async fn read_bytes(&self, id: BlockId, file: &str) -> Result<Vec<u8>> {
-        let read = async { self.store.get(&self.file(id, file)).await?.bytes().await };
+        let read = async { whole(self.store.get(&self.file(id, file)).await?).await };
         read.await.map(|bytes| bytes.to_vec()).map_err(|error| Error::object_store(id, file, error))
     }
 }

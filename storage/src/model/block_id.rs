@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use ulid::Ulid;
 
+use super::Timestamp;
+
 /// A block's ULID, checked, so that it is safe as a path segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(Ulid);
@@ -14,6 +16,13 @@ impl BlockId {
     #[must_use]
     pub const fn new(ulid: Ulid) -> Self {
         Self(ulid)
+    }
+
+    /// A new name for a block that is made at `t`; no two are the same.
+    #[must_use]
+    pub fn made_at(t: Timestamp) -> Self {
+        let random = Ulid::new().random();
+        Self(Ulid::from_parts(u64::try_from(t).unwrap_or(0), random))
     }
 
     /// When the block was made, in milliseconds since the epoch, as its name tells.

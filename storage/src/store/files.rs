@@ -17,6 +17,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 
 use crate::error::{Error, Result};
 use crate::model::BlockId;
+use crate::whole_read::{self, whole};
 
 /// Ranged reads of one object that are under way at once.
 pub const RANGE_READS_MAX: usize = 8;
@@ -164,7 +165,7 @@ impl BlockFiles {
             }
             Place::Remote(store, prefix) => match store.get_opts(&object(prefix, file), GetOptions::default()).await {
                 Ok(result) if result.meta.size > size_max => Err(too_large(result.meta.size)),
-                Ok(result) => Ok(Some(result.bytes().await.map_err(|e| self.failed(file, e))?)),
+                Ok(result) => Ok(Some(whole(result).await.map_err(|e| self.failed(file, e))?)),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(self.failed(file, error)),
             },
@@ -183,11 +184,13 @@ impl BlockFiles {
             return out.write_all(&bytes).map_err(|e| Error::io(to, e));
         };
         let got = store.get_opts(&object(prefix, file), GetOptions::default()).await;
-        let mut pieces = got.map_err(|e| self.failed(file, e))?.into_stream();
+        let got = got.map_err(|e| self.failed(file, e))?;
+        let (size, mut came, mut pieces) = (got.meta.size, 0, got.into_stream());
         while let Some(piece) = pieces.try_next().await.map_err(|e| self.failed(file, e))? {
+            came += piece.len() as u64;
             out.write_all(&piece).map_err(|e| Error::io(to, e))?;
         }
-        Ok(())
+        whole_read::check(&object(prefix, file), size, came).map_err(|e| self.failed(file, e))
     }
 
     /// The bytes of `ranges`, as [`read_joined`](Self::read_joined) fetches them, cut apart again.
@@ -246,7 +249,7 @@ impl fmt::Debug for BlockFiles {
 
 async fn get_range(store: Arc<dyn ObjectStore>, object: Path, range: Range<u64>) -> object_store::Result<Bytes> {
     let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-    store.get_opts(&object, options).await?.bytes().await
+    whole(store.get_opts(&object, options).await?).await
 }
 
 /// The object of `file`, whose folders are separated by `/`.

@@ -1,0 +1,207 @@
+//! One group of blocks in one run: planned and merged until there is nothing more to do.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use storage::block::BlockMeta;
+use storage::block::marker::{
+    DeletionMark, Marker, NO_COMPACT_CORRUPT, NO_COMPACT_OUT_OF_ORDER_CHUNK, NO_COMPACT_OVERLAP, NoCompactMark,
+};
+use storage::compact::{
+    Group, NoCompactRequest, Reason, SOURCE_OF_COMPACTED, Step, WITHOUT_SAMPLES, output_meta, plan,
+};
+use storage::model::BlockId;
+
+use super::{BucketCompactor, Event};
+use crate::compact::{CompactError, Damage, Job, Output};
+
+/// What is said of blocks of which something is wrong, rather than just to be left alone.
+const HALTING: [&str; 3] = [NO_COMPACT_CORRUPT, NO_COMPACT_OUT_OF_ORDER_CHUNK, NO_COMPACT_OVERLAP];
+
+/// A group, and what is known of its blocks.
+pub(super) struct GroupRun<'a> {
+    compactor: &'a BucketCompactor,
+    group: Group,
+    no_compact: HashSet<BlockId>,
+    /// A block that was set aside since something is wrong with it.
+    waits_for: Option<BlockId>,
+    index_sizes: HashMap<BlockId, u64>,
+    done: Done,
+}
+
+/// What became of a group.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Blocks that were made.
+    pub made: Vec<BlockId>,
+    /// What failed and may not fail the next time.
+    pub failed: Option<String>,
+}
+
+/// Why a group is not gone on with in this run.
+enum Stop {
+    /// There is nothing to do.
+    Nothing,
+    /// Somebody has to decide.
+    Halted(String),
+    /// Something failed.
+    Failed(String),
+}
+
+impl From<storage::Error> for Stop {
+    fn from(error: storage::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl<'a> GroupRun<'a> {
+    /// A run over `group`; `marks` are those of the whole bucket.
+    pub(super) fn new(compactor: &'a BucketCompactor, group: Group, marks: &BTreeMap<BlockId, NoCompactMark>) -> Self {
+        let waiting = |block: &&Arc<BlockMeta>| {
+            marks.get(&block.id()).is_some_and(|mark| HALTING.contains(&mark.reason.as_str()))
+        };
+        let waits_for = group.blocks().iter().find(waiting).map(|block| block.id());
+        let no_compact = marks.keys().copied().collect();
+        Self { compactor, group, no_compact, waits_for, index_sizes: HashMap::new(), done: Done::default() }
+    }
+
+    pub(super) async fn run(mut self) -> Done {
+        let (observer, resolution_ms) = (&self.compactor.observer, self.group.resolution_ms());
+        observer.observe(Event::GroupStarted { resolution_ms });
+        let group = self.group.key().to_owned();
+        let stop = loop {
+            if let Err(stop) = self.step().await {
+                break stop;
+            }
+        };
+        match stop {
+            Stop::Nothing => {
+                match self.waits_for {
+                    Some(block) => self.compactor.halt(&group, format!("block {block} is marked against compaction")),
+                    None => self.compactor.go_on(&group),
+                }
+                observer.observe(Event::GroupCompleted { resolution_ms });
+            }
+            Stop::Halted(reason) => {
+                tracing::error!(group, labels = %self.group.labels().to_labels(), reason, "a group of blocks is left alone until somebody decides; others go on");
+                self.compactor.halt(&group, reason);
+            }
+            Stop::Failed(reason) => {
+                tracing::warn!(group, reason, "a group of blocks could not be compacted; it is tried again");
+                self.done.failed = Some(format!("group {group}: {reason}"));
+            }
+        }
+        self.done
+    }
+
+    /// Plans, and does what is planned.
+    async fn step(&mut self) -> Result<(), Stop> {
+        let planned = plan(&self.group, &self.compactor.settings.plan, &self.no_compact, &self.index_sizes);
+        for request in planned.marks {
+            self.set_aside(&request).await?;
+        }
+        match planned.step {
+            Step::Nothing => Err(Stop::Nothing),
+            Step::NeedsIndexSizes(ids) => {
+                let sizes = self.compactor.bucket.index_sizes(&ids).await?;
+                self.index_sizes.extend(sizes);
+                Ok(())
+            }
+            Step::Halt(halt) => {
+                for request in halt.set_aside() {
+                    self.set_aside(&request).await?;
+                }
+                Err(Stop::Halted(format!(
+                    "{halt}; merge them with --compact.enable-vertical-compaction, or mark those for deletion that are \
+                     not wanted"
+                )))
+            }
+            Step::Merge(reason, inputs) => self.merge(reason, &inputs).await,
+        }
+    }
+
+    async fn merge(&mut self, reason: Reason, inputs: &[Arc<BlockMeta>]) -> Result<(), Stop> {
+        let (compactor, resolution_ms) = (self.compactor, self.group.resolution_ms());
+        let now = compactor.clock.now();
+        let meta = output_meta(BlockId::made_at(now), &self.group, inputs);
+        let names: Vec<String> = inputs.iter().map(|block| block.id().to_string()).collect();
+        tracing::info!(group = self.group.key(), blocks = names.join(","), into = %meta.id(), "compacting blocks");
+        let job = Job {
+            inputs: inputs.iter().map(|block| compactor.block(block)).collect(),
+            merge: compactor.settings.merge,
+            outputs: vec![Output { meta }],
+        };
+        let made = match job.run(&compactor.settings.job, &(), now).await {
+            Ok(made) => made,
+            Err(error) => {
+                compactor.observer.observe(Event::CompactionFailed { resolution_ms });
+                return self.failed(error).await;
+            }
+        };
+        let Some(made) = made.into_iter().next() else { return self.without_samples(inputs).await };
+        self.check_samples(reason, inputs, &made).await?;
+        let ids: Vec<BlockId> = inputs.iter().map(|block| block.id()).collect();
+        let marked = compactor.bucket.mark_replaced(&ids, made.id(), SOURCE_OF_COMPACTED, now).await?;
+        (0..marked.written).for_each(|_| {
+            compactor.observer.observe(Event::Marked { marker: DeletionMark::FILE, reason: "" });
+        });
+        compactor.observer.observe(Event::Compacted { resolution_ms, vertical: reason == Reason::Overlap });
+        tracing::info!(into = %made.id(), series = made.stats.num_series, samples = made.stats.num_samples, "compacted blocks");
+        self.done.made.push(made.id());
+        self.group.replace(inputs, Arc::new(made));
+        Ok(())
+    }
+
+    /// Where blocks do not share time and nothing was deleted, the result has all of their samples, or nobody gets to see it.
+    async fn check_samples(&self, reason: Reason, inputs: &[Arc<BlockMeta>], made: &BlockMeta) -> Result<(), Stop> {
+        let expected: u64 = inputs.iter().map(|block| block.stats.num_samples).sum();
+        let has_tombstones = inputs.iter().any(|block| block.stats.num_tombstones > 0);
+        if reason != Reason::Range || has_tombstones || made.stats.num_samples == expected {
+            return Ok(());
+        }
+        self.compactor.bucket.delete_block(made.id()).await?;
+        Err(Stop::Halted(format!("of {expected} samples {} came out; the block was not kept", made.stats.num_samples)))
+    }
+
+    /// No series was left. Blocks that never had samples go; another one is a riddle.
+    async fn without_samples(&mut self, inputs: &[Arc<BlockMeta>]) -> Result<(), Stop> {
+        if let Some(block) = inputs.iter().find(|block| block.stats.num_samples > 0) {
+            return Err(Stop::Halted(format!("nothing came out of blocks of which {} has samples", block.id())));
+        }
+        let now_s = self.compactor.clock.now().div_euclid(1_000);
+        for block in inputs {
+            self.compactor.bucket.mark(&DeletionMark::new(block.id(), now_s, WITHOUT_SAMPLES)).await?;
+            self.compactor.observer.observe(Event::Marked { marker: DeletionMark::FILE, reason: "" });
+        }
+        Err(Stop::Nothing)
+    }
+
+    /// A damaged block is set aside, and the rest of its group gone on with.
+    async fn failed(&mut self, error: CompactError) -> Result<(), Stop> {
+        match error {
+            CompactError::Damaged { block, damage, reason } => {
+                let word = match damage {
+                    Damage::OutOfOrder => NO_COMPACT_OUT_OF_ORDER_CHUNK,
+                    Damage::Corrupt => NO_COMPACT_CORRUPT,
+                };
+                let request = NoCompactRequest { id: block, reason: word, details: reason.clone() };
+                self.set_aside(&request).await?;
+                Err(Stop::Halted(format!(
+                    "{reason}; block {block} is marked against compaction, and the next run goes on without it: replace it \
+                     by a whole one, or mark it for deletion"
+                )))
+            }
+            CompactError::Halt(reason) => Err(Stop::Halted(reason)),
+            CompactError::Retry(error) => Err(Stop::Failed(error.to_string())),
+            CompactError::Internal(reason) => Err(Stop::Failed(reason)),
+        }
+    }
+
+    async fn set_aside(&mut self, request: &NoCompactRequest) -> Result<(), Stop> {
+        self.compactor.bucket.mark(&request.mark(self.compactor.clock.now())).await?;
+        tracing::warn!(block = %request.id, reason = request.reason, details = request.details, "marking a block against compaction");
+        self.compactor.observer.observe(Event::Marked { marker: NoCompactMark::FILE, reason: request.reason });
+        self.no_compact.insert(request.id);
+        Ok(())
+    }
+}
