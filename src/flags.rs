@@ -3,6 +3,7 @@
 //! What is here is as it was typed; [`crate::settings`] checks it. docs/flags.md is made of these definitions.
 
 mod bucket;
+mod compact;
 pub mod document;
 mod generate;
 mod ingest;
@@ -17,6 +18,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use compat::parse_duration_flag;
 
 pub use self::bucket::{BucketTool, Column, InspectFlags, LsFlags, ReplicateFlags, TableFormat, UploadBlocksFlags};
+pub use self::compact::{CompactDeduplication, CompactRoleFlags, Scratch};
 pub use self::generate::GenerateFlags;
 pub use self::ingest::{IngestFlags, ReceiveFlags, WalSync};
 pub use self::load::{LoadFlags, Start};
@@ -44,6 +46,8 @@ pub enum Role {
     Receive(Box<ReceiveFlags>),
     /// Answer queries over the blocks of a bucket.
     Query(Box<QueryRoleFlags>),
+    /// Merge the blocks of a bucket into larger ones, and delete what is past its retention.
+    Compact(Box<CompactRoleFlags>),
     /// What is of use beside a running Quiver.
     #[command(subcommand)]
     Tools(Tool),

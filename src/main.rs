@@ -1,6 +1,7 @@
 //! The binary: one file a role with its flags, its checked settings and its wiring, nothing else.
 
 mod all;
+mod compact;
 mod data_dir;
 mod flags;
 mod ingest;
@@ -60,6 +61,10 @@ fn run(cli: Cli, flag_values: std::collections::BTreeMap<String, String>) -> any
         Role::Query(flags) => {
             logging::start(flags.log);
             query::run(&flags, flag_values)
+        }
+        Role::Compact(flags) => {
+            logging::start(flags.log);
+            compact::run(&flags, flag_values)
         }
         Role::Tools(tool) => tools::run(&tool, flag_values),
         Role::FlagsDocument => Ok(std::io::stdout().write_all(flags::document::flags_document().as_bytes())?),

@@ -213,3 +213,35 @@ fn blocks_are_generated() {
     assert!(status == 2 && line.contains("\"cluster\" is not a name and a value"), "{line}");
     assert_eq!(refused(&["tools", "generate"]).0, 2);
 }
+
+/// A copy of the sample blocks in `folder`, and the object storage configuration for it.
+fn sample_bucket(folder: &Path) -> String {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bucket");
+    for block in std::fs::read_dir(from).unwrap() {
+        let block = block.unwrap();
+        let to = folder.join("bucket").join(block.file_name());
+        std::fs::create_dir_all(to.join("chunks")).unwrap();
+        for file in ["meta.json", "index", "chunks/000001"] {
+            std::fs::copy(block.path().join(file), to.join(file)).unwrap();
+        }
+    }
+    format!("--objstore.config={{type: FILESYSTEM, config: {{directory: {:?}}}}}", folder.join("bucket"))
+}
+
+#[test]
+fn a_bucket_is_compacted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bucket, data_dir) =
+        (sample_bucket(folder.path()), format!("--data-dir={}", folder.path().join("c").display()));
+    let (status, line) = refused(&["compact", &bucket, &data_dir]);
+    assert_eq!((status, line.contains("--downsampling.disable")), (1, true), "{line}");
+    let done = quiver(&["compact", &bucket, &data_dir, "--downsampling.disable"]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let listed =
+        quiver(&["tools", "bucket", "ls", &bucket, "--exclude-delete", "-o", "{{.Compaction.Level}}"]).output();
+    let mut levels: Vec<String> =
+        String::from_utf8(listed.unwrap().stdout).unwrap().lines().map(str::to_owned).collect();
+    levels.sort();
+    // four of six blocks make up eight hours; the newest is left alone, and so is what could still get company
+    assert_eq!(levels, ["1", "1", "2"]);
+}

@@ -10,6 +10,7 @@
 //! away drops its handler's future, and with it the query.
 
 mod answer;
+mod blocks;
 mod cors;
 mod empty;
 mod error;
@@ -47,11 +48,12 @@ use promql::ParseOptions;
 use storage::head::Head;
 use storage::{Clock, Store};
 
+pub use blocks::BlocksApi;
 pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, QueryGate, WAITING_MAX};
 pub use json::AnswerJson;
 pub use metrics::{
-    BlockMetrics, HeadCollector, HttpMetrics, OwnSample, ReplicateMetrics, ShipperMetrics, own_samples,
+    BlockMetrics, CompactMetrics, HeadCollector, HttpMetrics, OwnSample, ReplicateMetrics, ShipperMetrics, own_samples,
     register_process,
 };
 pub(crate) use params::Params;

@@ -2,6 +2,7 @@
 //!
 //! Names and labels are those that Thanos's dashboards and alerts ask for.
 
+mod compact;
 mod exposition;
 mod ingest;
 mod own;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use storage::model::Timestamp;
 
+pub use compact::CompactMetrics;
 pub use ingest::{HeadCollector, ShipperMetrics};
 pub use own::{OwnSample, own_samples};
 pub use process::ProcessCollector;
