@@ -133,8 +133,9 @@ async fn serve(
     let serves_blocks = !flags.disable_web || flags.no_disable_web;
     let v1 = if serves_blocks { blocks.router() } else { axum::Router::new() };
     let status = StatusApi::new(status, clock, readiness.clone(), registry);
-    worker::run(&server, Pages { status, v1, readiness }, job.forever(flags.wait_interval, flags.cleanup_interval))
-        .await
+    // a run is a large future
+    let work = Box::pin(job.forever(flags.wait_interval, flags.cleanup_interval));
+    worker::run(&server, Pages { status, v1, readiness }, work).await
 }
 
 /// The work.
