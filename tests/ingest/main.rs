@@ -1,7 +1,6 @@
 //! The program as a process that is written to: what it acknowledged is there, whatever it was sent and whatever became of it.
 
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod crash;
 mod golden;

@@ -89,7 +89,7 @@ impl Sent {
             let labels = labels(series.labels);
             let exemplars = series.exemplars.into_iter();
             let exemplars = exemplars.map(|e| (self::labels(e.labels), e.timestamp, e.value)).collect();
-            self.add_series(labels, &series.samples, &series.histograms, exemplars);
+            self.add_series(&labels, &series.samples, &series.histograms, exemplars);
         }
         counts
     }
@@ -117,14 +117,14 @@ impl Sent {
                     self.metadata.entry(family.to_owned()).or_default().insert(entry);
                 }
             }
-            self.add_series(labels, &series.samples, &series.histograms, exemplars);
+            self.add_series(&labels, &series.samples, &series.histograms, exemplars);
         }
         count(request.timeseries.iter().map(|s| [s.samples.len(), s.histograms.len(), s.exemplars.len()]))
     }
 
     fn add_series(
         &mut self,
-        labels: Labels,
+        labels: &Labels,
         samples: &[wire::Sample],
         histograms: &[wire::Histogram],
         exemplars: Vec<(Labels, i64, f64)>,
