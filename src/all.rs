@@ -1,15 +1,25 @@
 //! `quiver all`: everything in one process, with a data directory of its own.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use compat::objstore::open_directory;
+use compat::objstore::{Bucket, open_directory};
 use compat::remote::Dialect;
+use engine::ProcessPool;
+use engine::compact::OverlapMerge;
+use storage::bucket::BlockFilters;
+use storage::compact::PlanSettings;
 
+use crate::compaction::{CompactionSettings, Means};
 use crate::data_dir::DataDir;
 use crate::flags::AllFlags;
 use crate::ingest::IngestSettings;
-use crate::query::{IngestRole, QueryRole};
+use crate::query::{IngestRole, QueryRole, background_threads};
 use crate::settings;
+
+/// How long a block that is in the bucket of the data directory is kept beside it where it was cut: the disk is the same, so a copy
+/// is of use only until the bucket's has been read for some time.
+const COPIES_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// Runs until a signal comes.
 ///
@@ -26,19 +36,22 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
         let blocks = data_dir.add_sample()?;
         tracing::info!(blocks, "sample blocks added");
     }
-    // into a bucket of its own nothing is uploaded: the blocks are in the data directory already
-    let upload_to = configured.clone();
-    let bucket = match configured {
-        Some(bucket) => bucket,
-        None => open_directory(&data_dir.bucket())?,
+    let compacts = flags.compact.compact && !flags.compact.no_compact;
+    let (own, bucket) = match configured {
+        Some(bucket) => (false, bucket),
+        None => (true, open_directory(&data_dir.bucket())?),
     };
+    let compaction = if compacts { Some(compaction(flags, &bucket, &data_dir)?) } else { None };
+    // without compaction blocks are as well off where they were cut as in a bucket of its own
+    let upload_to = (compacts || !own).then(|| bucket.clone());
     let role = QueryRole {
         bucket: Some(bucket),
         cache_dir: Some(data_dir.cache()),
         sync_interval: flags.sync_block_duration,
+        compaction,
         ingest: Some(IngestRole {
             folder: data_dir.tsdb(),
-            settings: ingest,
+            settings: if compacts && own { ingest.with_copies_kept(COPIES_KEPT) } else { ingest },
             upload_to,
             dialects: vec![Dialect::Prometheus, Dialect::Thanos],
             listen: None,
@@ -46,4 +59,21 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
         }),
     };
     role.run(&flags.query, &flags.server, flag_values)
+}
+
+/// Compaction beside queries: on half the cores, with memory of its own, so that neither can take the other's.
+fn compaction(flags: &AllFlags, bucket: &Bucket, data_dir: &DataDir) -> anyhow::Result<CompactionSettings> {
+    let mut plan = PlanSettings::default();
+    plan.vertical = flags.compact.vertical_compaction && !flags.compact.no_vertical_compaction;
+    let means = Means {
+        role: "all",
+        memory: ProcessPool::new(settings::query_memory(&flags.query) / 2),
+        partitions: background_threads(),
+        scratch: data_dir.cache().join("compact"),
+        filters: BlockFilters::default(),
+        plan,
+        merge: OverlapMerge::OneToOne,
+        whole_in_scratch: false,
+    };
+    CompactionSettings::try_new(&flags.compact.upkeep, bucket, means)
 }

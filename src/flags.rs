@@ -18,7 +18,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use compat::parse_duration_flag;
 
 pub use self::bucket::{BucketTool, Column, InspectFlags, LsFlags, ReplicateFlags, TableFormat, UploadBlocksFlags};
-pub use self::compact::{CompactDeduplication, CompactRoleFlags, Scratch};
+pub use self::compact::{AllCompactFlags, CompactDeduplication, CompactRoleFlags, Scratch, UpkeepFlags};
 pub use self::generate::GenerateFlags;
 pub use self::ingest::{IngestFlags, ReceiveFlags, WalSync};
 pub use self::load::{LoadFlags, Start};
@@ -82,6 +82,8 @@ pub struct AllFlags {
     pub sync_block_duration: Duration,
     #[command(flatten)]
     pub ingest: IngestFlags,
+    #[command(flatten)]
+    pub compact: AllCompactFlags,
     #[command(flatten)]
     pub objstore: ObjstoreFlags,
     #[command(flatten)]

@@ -98,6 +98,15 @@ impl IngestSettings {
         };
         Ok(Self { tsdb, write, labels })
     }
+
+    /// Keeps local blocks that are in the bucket too for no longer than `copies`.
+    #[must_use]
+    pub fn with_copies_kept(mut self, copies: Duration) -> Self {
+        let copies_ms = i64::try_from(copies.as_millis()).unwrap_or(i64::MAX);
+        let kept_ms = Some(self.tsdb.retention_ms).filter(|kept_ms| *kept_ms > 0);
+        self.tsdb.retention_ms = kept_ms.map_or(copies_ms, |kept_ms| kept_ms.min(copies_ms));
+        self
+    }
 }
 
 /// The folder in use.
@@ -151,6 +160,13 @@ impl Ingest {
         let target = Arc::new(HeadTarget(Arc::clone(self.tsdb.head())));
         let writer = Arc::new(Writer::new(target, Arc::clone(&self.clock), self.write.clone()));
         write_router(Arc::clone(&writer), dialects).merge(otlp_router(writer, OtlpSettings::default(), dialects))
+    }
+
+    /// Uploads what is not in the bucket yet.
+    pub async fn upload(&self) {
+        if let Some(bucket) = &self.bucket {
+            self.ship(bucket).await;
+        }
     }
 
     /// Cuts, uploads and deletes blocks, again and again. What fails is told and tried again.

@@ -2,6 +2,7 @@
 
 mod all;
 mod compact;
+mod compaction;
 mod data_dir;
 mod flags;
 mod ingest;

@@ -20,9 +20,10 @@ use storage::side_index::{SideIndexCache, SideIndexSettings};
 use storage::store::{BucketSettings, BucketStore, UnionStore};
 use storage::{Clock, Store};
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
+use crate::compaction::{Compaction, CompactionSettings};
 use crate::flags::{QueryFlags, QueryRoleFlags, ServerFlags};
 use crate::ingest::{Ingest, IngestSettings};
 use crate::own_metrics::OwnMetrics;
@@ -32,6 +33,9 @@ use crate::signals::stop_signal;
 
 /// Stack of each thread: the deepest query that the parser lets through is walked recursively.
 const STACK_BYTES: usize = 8 << 20;
+
+/// How far threads of what can wait step back, on the scale of nice(1).
+const BACKGROUND_NICENESS: i32 = 10;
 
 /// Runs until a signal comes.
 ///
@@ -45,7 +49,13 @@ pub fn run(flags: &QueryRoleFlags, flag_values: BTreeMap<String, String>) -> any
     if let Some(folder) = &cache_dir {
         std::fs::create_dir_all(folder).with_context(|| format!("--cache-dir={}: cannot be made", folder.display()))?;
     }
-    let role = QueryRole { bucket: Some(bucket), cache_dir, sync_interval: flags.sync_block_duration, ingest: None };
+    let role = QueryRole {
+        bucket: Some(bucket),
+        cache_dir,
+        sync_interval: flags.sync_block_duration,
+        ingest: None,
+        compaction: None,
+    };
     role.run(&flags.query, &flags.server, flag_values)
 }
 
@@ -60,6 +70,8 @@ pub struct QueryRole {
     pub sync_interval: Duration,
     /// What is written here.
     pub ingest: Option<IngestRole>,
+    /// How the bucket is compacted, if it is.
+    pub compaction: Option<CompactionSettings>,
 }
 
 /// How writes are taken.
@@ -95,15 +107,19 @@ impl QueryRole {
         }
         let compute = runtime("compute")?;
         let serving = runtime("serving")?;
+        let background = self.compaction.as_ref().map(|_| background_runtime()).transpose()?;
         let clock = settings::clock();
         let server_settings = settings::server_settings(server)?;
         let engine_settings = settings::engine_settings(query, compute.handle().clone())?;
         let api_settings = settings::api_settings(query)?;
         let status = settings::status_settings(server, flag_values, clock.now());
-        let ended = serving.block_on(self.serve(&server_settings, engine_settings, api_settings, status, clock));
+        let threads = background.as_ref().map(|background| background.handle().clone());
+        let ended =
+            serving.block_on(self.serve(&server_settings, engine_settings, api_settings, status, clock, threads));
         // tasks that still run are not waited for: the grace period is over
         compute.shutdown_background();
         serving.shutdown_background();
+        background.into_iter().for_each(Runtime::shutdown_background);
         ended
     }
 
@@ -114,6 +130,7 @@ impl QueryRole {
         api: ApiSettings,
         status: StatusSettings,
         clock: Arc<dyn Clock>,
+        background: Option<Handle>,
     ) -> anyhow::Result<()> {
         // a port that is taken is told before a long replay
         let listener = server::listen(&server.address).await?;
@@ -159,6 +176,7 @@ impl QueryRole {
         let reader = Arc::new(Reader::new(Arc::clone(&engine), Arc::clone(&queried), ReadSettings::default()));
         let more =
             read_router(Arc::clone(&reader)).merge(federate_router(reader, Arc::clone(&clock), lookback_ms, parse));
+        let compaction = self.compaction(background, &clock, &mut registry);
         let readiness = Readiness::new();
         let mut api = Api::new(engine, queried, Arc::clone(&clock), api, &mut registry);
         if let Some(ingest) = &writes {
@@ -175,9 +193,23 @@ impl QueryRole {
             (Some(role), Some(ingest), None) => more.merge(ingest.router(&role.dialects)),
             _ => more,
         };
+        let more = match &compaction {
+            Some((_, compaction)) => more.nest("/api/v1", Arc::clone(compaction.blocks()).router()),
+            None => more,
+        };
         served.push((listener, api.router(status, more)));
-        let work = Work { sync, writes, own_metrics };
+        let work = Work { sync, writes, own_metrics, compaction };
         serve(server.grace_period, served, readiness, work).await
+    }
+
+    fn compaction(
+        &self,
+        background: Option<Handle>,
+        clock: &Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> Option<(Handle, Arc<Compaction>)> {
+        let (settings, bucket) = (self.compaction.clone()?, self.bucket.clone()?);
+        Some((background?, Arc::new(Compaction::new(bucket, settings, Arc::clone(clock), registry))))
     }
 
     fn own_metrics(
@@ -210,11 +242,31 @@ fn runtime(name: &str) -> anyhow::Result<Runtime> {
         .context("cannot start threads")
 }
 
+/// Threads of what can wait: half the cores.
+pub fn background_threads() -> usize {
+    (std::thread::available_parallelism().map_or(1, std::num::NonZero::get) / 2).max(1)
+}
+
+/// For what can wait: few threads, which the system lets run when those of queries leave it time.
+fn background_runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(background_threads())
+        .thread_name("quiver-background")
+        .on_thread_start(|| {
+            // of this thread alone; where it is refused, the threads are as good as others
+            let _ = rustix::process::nice(BACKGROUND_NICENESS);
+        })
+        .enable_all()
+        .build()
+        .context("cannot start threads")
+}
+
 /// What goes on beside the requests.
 struct Work {
     sync: Option<Sync>,
     writes: Option<Ingest>,
     own_metrics: Option<OwnMetrics>,
+    compaction: Option<(Handle, Arc<Compaction>)>,
 }
 
 impl Work {
@@ -246,7 +298,15 @@ impl Work {
                 own_metrics.forever().await;
             }
         };
-        tokio::join!(sync, maintenance, own_metrics);
+        let compaction = async {
+            if let Some((threads, compaction)) = &self.compaction {
+                if let Some(ingest) = &self.writes {
+                    ingest.upload().await;
+                }
+                compaction.forever_on(threads).await;
+            }
+        };
+        tokio::join!(sync, maintenance, own_metrics, compaction);
         // where there is nothing to do, nothing ends either
         std::future::pending().await
     }

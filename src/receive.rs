@@ -31,6 +31,7 @@ pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyho
         bucket: None,
         cache_dir: None,
         sync_interval: std::time::Duration::from_secs(60),
+        compaction: None,
         ingest: Some(IngestRole {
             folder: flags.path.clone(),
             settings: ingest,

@@ -138,12 +138,11 @@ pub fn engine_settings(flags: &QueryFlags, compute: Handle) -> anyhow::Result<En
     if flags.timeout.is_zero() {
         bail!("--query.timeout=0s: a query needs some time");
     }
-    let memory_bytes = flags.max_memory.map_or_else(|| available_bytes() / 2, |size| size.0);
     Ok(EngineSettings {
         lookback_ms: positive_ms("--query.lookback-delta", flags.lookback_delta)?,
         timeout: flags.timeout,
         max_samples: flags.max_samples,
-        memory: ProcessPool::new(memory_bytes),
+        memory: ProcessPool::new(query_memory(flags)),
         partitions: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         replica_labels: replica_labels(flags)?,
         deduplication: match flags.deduplication {
@@ -162,6 +161,11 @@ pub fn engine_settings(flags: &QueryFlags, compute: Handle) -> anyhow::Result<En
         },
         compute: Some(compute),
     })
+}
+
+/// The memory of all queries together, in bytes.
+pub fn query_memory(flags: &QueryFlags) -> usize {
+    flags.max_memory.map_or_else(|| available_bytes() / 2, |size| size.0)
 }
 
 /// The same flags, for the API.

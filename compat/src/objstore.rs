@@ -1,7 +1,7 @@
 //! The object storage YAML of Thanos: `type`, `config`, `prefix`.
 //!
 //! ```text
-//! text ─> type ─┬─ FILESYSTEM ─> LocalFileSystem
+//! text ─> type ─┬─ FILESYSTEM ─> SyncedFolder
 //!               ├─ S3, GCS, AZURE ─> the builder of object_store
 //!               └─ any other ─> refused by name          all ─> PrefixStore where there is a prefix
 //! ```
@@ -15,6 +15,7 @@ mod filesystem;
 mod gcs;
 mod http_config;
 mod s3;
+mod synced;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

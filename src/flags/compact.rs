@@ -20,13 +20,6 @@ pub struct CompactRoleFlags {
     pub wait: bool,
     #[arg(long = "no-wait", hide = true)]
     pub no_wait: bool,
-    /// How long to wait between runs, with --wait
-    #[arg(long = "wait-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    pub wait_interval: Duration,
-    /// How often blocks that are marked for deletion and uploads that were given up are cleaned away during a run, with --wait; 0s
-    /// does it only at its end
-    #[arg(long = "compact.cleanup-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    pub cleanup_interval: Duration,
     /// Do not serve the API of blocks
     #[arg(long = "web.disable", overrides_with = "no_disable_web")]
     pub disable_web: bool,
@@ -41,6 +34,8 @@ pub struct CompactRoleFlags {
     #[arg(long = "no-disable-admin-operations", hide = true)]
     pub no_disable_admin_operations: bool,
     #[command(flatten)]
+    pub upkeep: UpkeepFlags,
+    #[command(flatten)]
     pub compact: CompactFlags,
     #[command(flatten)]
     pub select: SelectFlags,
@@ -52,9 +47,9 @@ pub struct CompactRoleFlags {
     pub log: LogFlags,
 }
 
-/// What becomes of blocks in the bucket.
+/// What becomes of blocks in the bucket, whoever compacts it.
 #[derive(Debug, Clone, Args)]
-pub struct CompactFlags {
+pub struct UpkeepFlags {
     /// How old a block has to be before it is compacted, so that all of it can be seen. Blocks of a compactor need not wait
     #[arg(long = "consistency-delay", value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub consistency_delay: Duration,
@@ -75,6 +70,26 @@ pub struct CompactFlags {
     pub downsampling_disable: bool,
     #[arg(long = "no-downsampling.disable", hide = true)]
     pub no_downsampling_disable: bool,
+    /// Groups of blocks that are compacted at once
+    #[arg(long = "compact.concurrency", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub concurrency: u32,
+    /// How long compaction waits between runs
+    #[arg(long = "wait-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub wait_interval: Duration,
+    /// How often blocks that are marked for deletion and uploads that were given up are cleaned away during a run; 0s does it only at
+    /// its end
+    #[arg(long = "compact.cleanup-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub cleanup_interval: Duration,
+    /// Blocks whose meta.json is read at once
+    #[arg(long = "block-meta-fetch-concurrency", value_name = "N", default_value_t = 32,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub meta_concurrency: u32,
+}
+
+/// How `compact` merges blocks.
+#[derive(Debug, Clone, Args)]
+pub struct CompactFlags {
     /// How overlapping samples become one series: one replica's at a time (penalty), or without it every time that any has
     #[arg(long = "deduplication.func", value_name = "FUNCTION", default_value = "")]
     pub deduplication: CompactDeduplication,
@@ -87,20 +102,12 @@ pub struct CompactFlags {
     pub vertical_compaction: bool,
     #[arg(long = "no-compact.enable-vertical-compaction", hide = true)]
     pub no_vertical_compaction: bool,
-    /// Groups of blocks that are compacted at once
-    #[arg(long = "compact.concurrency", value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub concurrency: u32,
     /// Where a new block is put together: its files streamed into the bucket as they are made, or as local files first
     #[arg(long = "compact.scratch", value_name = "WHERE", default_value = "stream")]
     pub scratch: Scratch,
     /// Largest index that a compaction may make, by the sum of its inputs; the largest input is left out beyond it
     #[arg(long = "compact.block-max-index-size", value_name = "BYTES", default_value = "64GB", value_parser = parse_byte_size, hide = true)]
     pub max_index_size: ByteSize,
-    /// Blocks whose meta.json is read at once
-    #[arg(long = "block-meta-fetch-concurrency", value_name = "N", default_value_t = 32,
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub meta_concurrency: u32,
     /// Stop all work where a group of blocks cannot be compacted, as Thanos does, instead of leaving that group alone
     #[arg(long = "debug.halt-on-error", overrides_with = "no_halt_on_error", hide = true)]
     pub halt_on_error: bool,
@@ -110,6 +117,27 @@ pub struct CompactFlags {
     #[arg(long = "debug.max-compaction-level", value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u8).range(1..=4), hide = true)]
     pub max_level: u8,
+}
+
+/// Compaction beside queries.
+#[derive(Debug, Clone, Args)]
+pub struct AllCompactFlags {
+    /// Compact the bucket. To be switched off where another compactor that is no Quiver works on it; several Quivers take turns
+    #[arg(long = "compact", default_value_t = true, overrides_with = "no_compact")]
+    pub compact: bool,
+    #[arg(long = "no-compact", hide = true)]
+    pub no_compact: bool,
+    /// Merge blocks of the same external labels that overlap, as late samples make them; without it they stop their group
+    #[arg(
+        long = "compact.enable-vertical-compaction",
+        default_value_t = true,
+        overrides_with = "no_vertical_compaction"
+    )]
+    pub vertical_compaction: bool,
+    #[arg(long = "no-compact.enable-vertical-compaction", hide = true)]
+    pub no_vertical_compaction: bool,
+    #[command(flatten)]
+    pub upkeep: UpkeepFlags,
 }
 
 /// How overlapping samples become one series.

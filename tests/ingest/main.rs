@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod compacted;
 mod crash;
 mod golden;
 mod requests;

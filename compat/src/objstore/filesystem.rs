@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 
+use super::synced::SyncedFolder;
 use super::{Bucket, ConfigError};
 use crate::yaml::Document;
 
@@ -34,7 +34,7 @@ pub fn open_directory(directory: &Path) -> Result<Bucket, ConfigError> {
         }
         Err(error) => return Err(wrong(format!("{}: {error}", directory.display()))),
     }
-    let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| wrong(error.to_string()))?;
+    let store = SyncedFolder::try_new(directory).map_err(|error| wrong(error.to_string()))?;
     Ok(Bucket {
         store: Arc::new(store),
         local_root: Some(directory.to_owned()),
