@@ -25,9 +25,6 @@ pub fn run(flags: &CompactRoleFlags, flag_values: BTreeMap<String, String>) -> a
     let Some(bucket) = settings::bucket(&flags.objstore)? else {
         bail!("--objstore.config-file or --objstore.config is needed, see docs/objstore.md");
     };
-    if !flags.upkeep.downsampling_disable || flags.upkeep.no_downsampling_disable {
-        bail!("--downsampling.disable is needed: this version makes no downsampled blocks");
-    }
     std::fs::create_dir_all(&flags.data_dir)
         .with_context(|| format!("--data-dir={}: cannot be made", flags.data_dir.display()))?;
     let lock = FolderLock::take(&flags.data_dir)?;

@@ -78,6 +78,8 @@ impl CompactionSettings {
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let mut filters = means.filters;
         filters.consistency_delay_ms = ms(flags.consistency_delay);
+        let (retention, downsamples) = (retention(flags), !flags.downsampling_disable || flags.no_downsampling_disable);
+        retention.check(downsamples)?;
         empty_folder(&means.scratch)?;
         let upload = UploadSettings {
             store: Arc::clone(&bucket.store),
@@ -91,7 +93,9 @@ impl CompactionSettings {
             view: ViewSettings { filters, delete_delay_ms: ms(flags.delete_delay) },
             plan: means.plan,
             merge: means.merge,
-            retention: retention(flags),
+            retention,
+            downsamples,
+            downsample_concurrency: usize::try_from(flags.downsample_concurrency).unwrap_or(1),
             concurrency: usize::try_from(flags.concurrency).unwrap_or(1),
             job: JobSettings { memory: means.memory, partitions: means.partitions, upload },
             local_root: bucket.local_root.clone(),

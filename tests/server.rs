@@ -233,9 +233,10 @@ fn a_bucket_is_compacted_once() {
     let folder = tempfile::tempdir().unwrap();
     let (bucket, data_dir) =
         (sample_bucket(folder.path()), format!("--data-dir={}", folder.path().join("c").display()));
-    let (status, line) = refused(&["compact", &bucket, &data_dir]);
-    assert_eq!((status, line.contains("--downsampling.disable")), (1, true), "{line}");
-    let done = quiver(&["compact", &bucket, &data_dir, "--downsampling.disable"]).output().unwrap();
+    // before they could be downsampled
+    let (status, line) = refused(&["compact", &bucket, &data_dir, "--retention.resolution-raw=1d"]);
+    assert_eq!((status, line.contains("40 hours")), (1, true), "{line}");
+    let done = quiver(&["compact", &bucket, &data_dir]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let listed =
         quiver(&["tools", "bucket", "ls", &bucket, "--exclude-delete", "-o", "{{.Compaction.Level}}"]).output();

@@ -3,15 +3,19 @@
 //! ```text
 //! SeriesScanExec (a partition a block) ─> SortPreservingMergeExec ─> MergeSeriesExec ─> MergeOverlapsExec ─┐
 //! SeriesScanExec (other label range)   ─> …                                                                ┴─> UnionExec ─> ConcatExec
-//!   ─┬─> BlockWriter ──────────────> bucket
-//!    └─> Downsampler ─> BlockWriter ─> bucket      one pass can make several blocks
+//!   ─┬─> BlockWriter ─> bucket
+//!    └─> BlockWriter ─> bucket      one pass can make several blocks
 //! ```
+//!
+//! Where a block of a lower resolution is made, DownsampleExec stands behind each MergeOverlapsExec, and its batches say which block they
+//! are for.
 //!
 //! Chunks that overlap nothing pass through as bytes, never decoded. Label ranges are worked on in parallel and joined in order, since a
 //! block is written in the order of its labels. What is read and written at one time is bounded: a few batches a block and range, a few
 //! parts of a segment an output.
 
 mod checked_part;
+mod downsample;
 mod error;
 mod merge_overlaps;
 mod output;
@@ -23,20 +27,24 @@ use std::sync::Arc;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::SessionConfig;
 use futures::future::try_join_all;
 use storage::block::BlockMeta;
+use storage::compact::RAW;
 use storage::model::{BlockId, TimeInterval, Timestamp};
 use storage::shipper::UploadSettings;
 use storage::store::{BlockStore, KeyRange, SeriesPart, SeriesRequest};
 
+pub use downsample::DownsampleExec;
 pub use error::{CompactError, Damage};
 pub use merge_overlaps::MergeOverlapsExec;
-pub use overlap::OverlapMerge;
+pub use overlap::{OverlapMerge, StoredChunk};
 
 use crate::concat::ConcatExec;
+use crate::error::Error;
 use crate::memory::{ProcessPool, QueryPool};
 use crate::merge_series::MergeSeriesExec;
 use crate::series_scan::{SeriesScanExec, by_labels};
@@ -106,7 +114,12 @@ impl Job {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc();
         let runtime = runtime.map_err(|error| CompactError::Internal(error.to_string()))?;
         let context = TaskContext::default().with_runtime(runtime).with_session_config(SessionConfig::new());
-        let plan = plan(parts, self.merge, settings.partitions);
+        let resolutions = Resolutions {
+            input_ms: self.inputs.first().map_or(RAW, |block| block.meta().resolution_ms()),
+            outputs_ms: self.outputs.iter().map(|output| output.meta.resolution_ms()).collect(),
+        };
+        let plan = plan(parts, self.merge, &resolutions, settings.partitions);
+        let plan = plan.map_err(|error| CompactError::of_plan(error, &blocks))?;
         let written = OutputWriter::write_all(plan, Arc::new(context), self.outputs, settings, progress, now);
         written.await.map_err(|error| CompactError::of_plan(error, &blocks))
     }
@@ -127,8 +140,20 @@ impl Job {
     }
 }
 
+/// The resolutions of what is read and made, in milliseconds.
+#[derive(Debug, Clone)]
+struct Resolutions {
+    input_ms: i64,
+    outputs_ms: Vec<i64>,
+}
+
 /// The plan for the series of `parts`, in one partition.
-fn plan(parts: Vec<Arc<dyn SeriesPart>>, merge: OverlapMerge, partitions: usize) -> Arc<dyn ExecutionPlan> {
+fn plan(
+    parts: Vec<Arc<dyn SeriesPart>>,
+    merge: OverlapMerge,
+    resolutions: &Resolutions,
+    partitions: usize,
+) -> Result<Arc<dyn ExecutionPlan>, Error> {
     let largest = parts.iter().max_by_key(|part| part.series_count());
     let points = largest.map_or_else(Vec::new, |part| {
         let ranges = if partitions > 1 { partitions * RANGES_PER_CORE } else { 1 };
@@ -137,7 +162,9 @@ fn plan(parts: Vec<Arc<dyn SeriesPart>>, merge: OverlapMerge, partitions: usize)
     let ranges = KeyRange::between(&points);
     let (parts, count): (Arc<[_]>, _) = (parts.into(), ranges.len());
     let text: Arc<str> = "all series".into();
-    let inputs = ranges.into_iter().enumerate().map(|(number, range)| {
+    let downsamples = resolutions.outputs_ms.iter().any(|&output_ms| output_ms != resolutions.input_ms);
+    let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(count);
+    for (number, range) in ranges.into_iter().enumerate() {
         let scan: Arc<dyn ExecutionPlan> =
             Arc::new(SeriesScanExec::new(Arc::clone(&parts), range, (number, count), Arc::clone(&text)));
         let merged: Arc<dyn ExecutionPlan> = if parts.len() == 1 {
@@ -145,20 +172,18 @@ fn plan(parts: Vec<Arc<dyn SeriesPart>>, merge: OverlapMerge, partitions: usize)
         } else {
             Arc::new(MergeSeriesExec::new(Arc::new(SortPreservingMergeExec::new(by_labels(), scan))))
         };
-        Arc::new(MergeOverlapsExec::new(merged, merge)) as Arc<dyn ExecutionPlan>
-    });
-    let mut inputs: Vec<Arc<dyn ExecutionPlan>> = inputs.collect();
-    match (inputs.pop(), inputs.is_empty()) {
+        let merged: Arc<dyn ExecutionPlan> = Arc::new(MergeOverlapsExec::new(merged, merge));
+        inputs.push(match downsamples {
+            false => merged,
+            true => Arc::new(DownsampleExec::try_new(merged, resolutions.input_ms, resolutions.outputs_ms.clone())?),
+        });
+    }
+    Ok(match (inputs.pop(), inputs.is_empty()) {
         (Some(only), true) => only,
         (Some(last), false) => {
             inputs.push(last);
-            let schema = storage::schema::series_schema();
-            let union = UnionExec::try_new(inputs);
-            union.map_or_else(
-                |_| Arc::new(datafusion::physical_plan::empty::EmptyExec::new(schema)) as _,
-                ConcatExec::wrap,
-            )
+            ConcatExec::wrap(UnionExec::try_new(inputs)?)
         }
-        (None, _) => Arc::new(datafusion::physical_plan::empty::EmptyExec::new(storage::schema::series_schema())),
-    }
+        (None, _) => Arc::new(EmptyExec::new(storage::schema::series_schema())),
+    })
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! look ─> delete what was marked long ago ─> mark what another block holds ─> each group: plan, merge, mark the inputs, plan again
+//!      ─> look again ─> make what blocks lack of lower resolutions
 //!      ─> look again ─> mark what is past its retention ─> delete uploads that were given up
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! **Invariant:** a block is marked as replaced only after its replacement was seen in the bucket, and where no samples can have been
 //! merged, only if that has as many of them.
 
+mod downsampling;
 mod group_run;
 mod observer;
 
@@ -25,8 +27,8 @@ use parking_lot::Mutex;
 use storage::block::marker::{DeletionMark, Marker};
 use storage::bucket::MetaSync;
 use storage::compact::{
-    Bucket, BucketView, Deleted, OUTDATED, PlanSettings, Progress, Retention, ViewSettings, aborted, deletions, expiry,
-    garbage,
+    Bucket, BucketView, Coverage, Deleted, OUTDATED, PlanSettings, Progress, Retention, ViewSettings, aborted,
+    deletions, expiry, garbage,
 };
 use storage::model::BlockId;
 use storage::side_index::SideIndexCache;
@@ -48,8 +50,12 @@ pub struct CompactorSettings {
     pub merge: OverlapMerge,
     /// How long samples are kept.
     pub retention: Retention,
+    /// Whether a run makes blocks of lower resolutions.
+    pub downsamples: bool,
     /// Groups that are compacted at once.
     pub concurrency: usize,
+    /// Blocks that are downsampled at once.
+    pub downsample_concurrency: usize,
     /// Where jobs run and blocks go.
     pub job: JobSettings,
     /// Where the bucket's objects are files of this machine, the folder that holds them.
@@ -64,7 +70,7 @@ pub struct BucketCompactor {
     side_indexes: Arc<SideIndexCache>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
-    /// Groups that wait for somebody's decision, by their keys.
+    /// Groups, and downsamplings, that wait for somebody's decision, by their keys.
     halted: Mutex<BTreeMap<String, String>>,
 }
 
@@ -73,7 +79,7 @@ pub struct BucketCompactor {
 pub struct RunOutcome {
     /// Blocks that were made.
     pub made: Vec<BlockId>,
-    /// Groups that wait for somebody's decision, by their keys, and why.
+    /// Groups, and downsamplings, that wait for somebody's decision, by their keys, and why.
     pub halted: BTreeMap<String, String>,
     /// What failed and may not fail the next time, in words.
     pub failed: Vec<String>,
@@ -110,7 +116,11 @@ impl BucketCompactor {
             // a plan without them could leave a gap
             outcome.failed.extend(unread);
         }
-        let view = self.look().await?;
+        let mut view = self.look().await?;
+        if self.settings.downsamples {
+            self.downsample_blocks(&view, &mut outcome).await;
+            view = self.look().await?;
+        }
         self.tell_progress(&view);
         self.retain(&view, &mut outcome).await;
         self.reap(&view, &mut outcome).await;
@@ -146,7 +156,9 @@ impl BucketCompactor {
 
     async fn compact_groups(&self, view: &BucketView, outcome: &mut RunOutcome) {
         let marks = &view.found().no_compact_marks;
-        let runs = view.groups().into_iter().map(|group| GroupRun::new(self, group, marks).run());
+        let coverage = self.settings.downsamples.then(|| Coverage::of(view.blocks().values()));
+        let coverage = coverage.as_ref();
+        let runs = view.groups().into_iter().map(|group| GroupRun::new(self, group, marks, coverage).run());
         let mut runs = futures::stream::iter(runs).buffer_unordered(self.settings.concurrency.max(1));
         while let Some(run) = runs.next().await {
             outcome.made.extend(run.made);
@@ -173,8 +185,9 @@ impl BucketCompactor {
 
     async fn retain(&self, view: &BucketView, outcome: &mut RunOutcome) {
         let (settings, now) = (&self.settings, self.clock.now());
-        let to_merge = Progress::of(view, &settings.plan, &settings.retention, false).inputs();
-        for expired in expiry(view, &settings.retention, false, &to_merge).due {
+        let downsamples = settings.downsamples;
+        let to_merge = Progress::of(view, &settings.plan, &settings.retention, downsamples).inputs();
+        for expired in expiry(view, &settings.retention, downsamples, &to_merge).due {
             let mark = DeletionMark::new(expired.id, now.div_euclid(1_000), expired.details);
             match self.bucket.mark(&mark).await {
                 Ok(_) => {
@@ -221,7 +234,8 @@ impl BucketCompactor {
     }
 
     fn tell_progress(&self, view: &BucketView) {
-        let progress = Progress::of(view, &self.settings.plan, &self.settings.retention, false);
+        let CompactorSettings { plan, retention, downsamples, .. } = &self.settings;
+        let progress = Progress::of(view, plan, retention, *downsamples);
         self.observer.observe(Event::Todo(Todo {
             compactions: progress.compactions(),
             compaction_blocks: progress.compaction_blocks(),

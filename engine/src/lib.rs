@@ -17,6 +17,7 @@ mod constant;
 mod context;
 mod count_values;
 mod dedup;
+pub mod downsample;
 mod error;
 mod go_float;
 mod histogram_quantile;

@@ -65,7 +65,7 @@ pub struct UpkeepFlags {
     /// How long samples of an hour are kept; 0d keeps them
     #[arg(long = "retention.resolution-1h", value_name = "DURATION", default_value = "0d", value_parser = duration)]
     pub retention_1h: Duration,
-    /// Do not make downsampled blocks. Needed for now: this version makes none, and says so rather than leave them out unasked
+    /// Do not make downsampled blocks, without which queries over a long time read every raw sample
     #[arg(long = "downsampling.disable", overrides_with = "no_downsampling_disable")]
     pub downsampling_disable: bool,
     #[arg(long = "no-downsampling.disable", hide = true)]
@@ -74,6 +74,10 @@ pub struct UpkeepFlags {
     #[arg(long = "compact.concurrency", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub concurrency: u32,
+    /// Blocks that are downsampled at once. One that is downsampled while it is merged does not count
+    #[arg(long = "downsample.concurrency", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub downsample_concurrency: u32,
     /// How long compaction waits between runs
     #[arg(long = "wait-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub wait_interval: Duration,

@@ -27,6 +27,11 @@ pub struct BlockSamples {
 
 /// The samples of each block that has a `meta.json`. A block that cannot be read fails the test.
 pub async fn by_block(objects: &Arc<InMemory>, leave_out: &[&str]) -> BTreeMap<String, BlockSamples> {
+    of_folder(to_folder(objects).await.path(), leave_out)
+}
+
+/// The objects as files of a folder.
+pub async fn to_folder(objects: &Arc<InMemory>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
     for object in &listed {
@@ -35,7 +40,7 @@ pub async fn by_block(objects: &Arc<InMemory>, leave_out: &[&str]) -> BTreeMap<S
         let bytes = objects.get(&object.location).await.unwrap().bytes().await.unwrap();
         std::fs::write(path, bytes).unwrap();
     }
-    of_folder(folder.path(), leave_out)
+    folder
 }
 
 /// The same of a folder of blocks.

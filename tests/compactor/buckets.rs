@@ -19,32 +19,46 @@ use storage::shipper::{Retry, UploadSettings};
 use storage::side_index::{SideIndexCache, SideIndexSettings};
 use storage::{Clock, ManualClock};
 
-use crate::bucket_samples::{by_block, raw};
+use crate::aggregates;
+use crate::bucket_samples::{by_block, raw, to_folder};
 use crate::faulty::{Faults, FaultyBucket};
 
-const HOUR_MS: i64 = 3_600_000;
+pub const HOUR_MS: i64 = 3_600_000;
 /// 2026-03-01, long after the data.
-const NOW_MS: i64 = 1_772_323_200_000;
+pub const NOW_MS: i64 = 1_772_323_200_000;
 
-fn compactor(
+pub fn compactor(
     store: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
     scratch: &std::path::Path,
-    vertical: bool,
+    merge: Option<OverlapMerge>,
+) -> BucketCompactor {
+    compactor_with(store, clock, scratch, merge, |_| ())
+}
+
+/// As [`compactor`], with settings changed.
+pub fn compactor_with(
+    store: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    scratch: &std::path::Path,
+    merge: Option<OverlapMerge>,
+    change: impl FnOnce(&mut CompactorSettings),
 ) -> BucketCompactor {
     let retry = Retry { attempts: 2, delay: Duration::ZERO, delay_max: Duration::ZERO };
     let mut view = ViewSettings { delete_delay_ms: 48 * HOUR_MS, ..ViewSettings::default() };
-    if vertical {
+    if merge.is_some() {
         view.filters.replica_labels = vec!["replica".to_owned()];
     }
     let mut plan = PlanSettings::default();
-    plan.vertical = vertical;
-    let settings = CompactorSettings {
+    plan.vertical = merge.is_some();
+    let mut settings = CompactorSettings {
         view,
         plan,
-        merge: OverlapMerge::OneToOne,
+        merge: merge.unwrap_or_default(),
         retention: Retention::default(),
+        downsamples: true,
         concurrency: 2,
+        downsample_concurrency: 2,
         job: JobSettings {
             memory: ProcessPool::new(256 << 20),
             partitions: 2,
@@ -59,13 +73,14 @@ fn compactor(
         },
         local_root: None,
     };
+    change(&mut settings);
     let bucket = Bucket::new(store, Path::default(), 8, retry);
     let side_indexes = SideIndexCache::new(SideIndexSettings::default());
     BucketCompactor::new(bucket, settings, 8, side_indexes, clock, Arc::new(()))
 }
 
 /// The objects of a folder.
-async fn load(folder: &std::path::Path) -> Arc<InMemory> {
+pub async fn load(folder: &std::path::Path) -> Arc<InMemory> {
     let objects = InMemory::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -82,7 +97,7 @@ async fn load(folder: &std::path::Path) -> Arc<InMemory> {
     Arc::new(objects)
 }
 
-/// What tells unmarked raw blocks apart: range, level, labels, number of sources.
+/// What tells unmarked blocks apart: resolution, range, level, labels, sources.
 async fn shape(objects: &InMemory) -> Vec<String> {
     let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
     let names: Vec<String> = listed.into_iter().map(|object| object.location.to_string()).collect();
@@ -91,39 +106,48 @@ async fn shape(objects: &InMemory) -> Vec<String> {
         let json = objects.get(&name.as_str().into()).await.unwrap().bytes().await.unwrap();
         let meta = BlockMeta::try_parse(&json, "shape").unwrap();
         let marked = names.contains(&name.replace("meta.json", "deletion-mark.json"));
-        if !marked && meta.resolution_ms() == 0 {
-            let (labels, compaction) = (meta.external_labels().to_labels(), &meta.compaction);
-            shapes.push(format!("{:?} level {} {labels} {:?}", meta.range(), compaction.level, compaction.sources));
+        if !marked {
+            shapes.push(shape_of(&meta));
         }
     }
     shapes.sort();
     shapes
 }
 
-async fn golden(folder: &str, vertical: bool) {
+/// What tells a block from others, whatever its name.
+pub fn shape_of(meta: &BlockMeta) -> String {
+    let (labels, compaction) = (meta.external_labels().to_labels(), &meta.compaction);
+    let (ms, range) = (meta.resolution_ms(), meta.range());
+    format!("{ms} ms {range:?} level {} {labels} {:?}", compaction.level, compaction.sources)
+}
+
+async fn golden(folder: &str, merge: Option<OverlapMerge>) {
     let Some(shared) = std::env::var_os("QUIVER_SHARED") else {
         eprintln!("skipped: QUIVER_SHARED is not set");
         return;
     };
     let golden = std::path::PathBuf::from(shared).join("golden");
+    let theirs = golden.join("compacted").join(folder);
     let (objects, scratch) = (load(&golden.join("bucket")).await, tempfile::tempdir().unwrap());
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    let compactor = compactor(Arc::<InMemory>::clone(&objects), clock, scratch.path(), vertical);
+    let compactor = compactor(Arc::<InMemory>::clone(&objects), clock, scratch.path(), merge);
     let outcome = compactor.run().await.unwrap();
     assert!(outcome.failed.is_empty() && outcome.halted.is_empty(), "{outcome:?}");
-    assert_eq!(shape(&objects).await, shape(&*load(&golden.join("compacted").join(folder)).await).await);
+    assert_eq!(shape(&objects).await, shape(&*load(&theirs).await).await);
+    let compared = aggregates::compare(to_folder(&objects).await.path(), &theirs);
+    assert!(compared.blocks >= 2 && compared.chunks > 100 && compared.same_bytes > 100, "{compared:?}");
     // a second run finds nothing to do
     assert!(compactor.run().await.unwrap().made.is_empty());
 }
 
 #[tokio::test]
 async fn the_golden_bucket_becomes_the_blocks_of_thanos() {
-    golden("plain", false).await;
+    golden("plain", None).await;
 }
 
 #[tokio::test]
 async fn its_replicas_become_the_blocks_of_thanos() {
-    golden("penalty", true).await;
+    golden("penalty", Some(OverlapMerge::Penalty)).await;
 }
 
 /// Six blocks of two hours of few series, with a gap in time so that there is something to do, and their samples.
@@ -142,7 +166,7 @@ async fn small_bucket() -> Arc<InMemory> {
     load(folder.path()).await
 }
 
-async fn copy(objects: &InMemory) -> Arc<InMemory> {
+pub async fn copy(objects: &InMemory) -> Arc<InMemory> {
     let copied = InMemory::new();
     let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
     for object in listed {
@@ -153,10 +177,10 @@ async fn copy(objects: &InMemory) -> Arc<InMemory> {
 }
 
 /// Runs until a run neither fails nor makes anything, days apart, so that marked blocks go, too.
-async fn settle(store: Arc<dyn ObjectStore>, clock: &Arc<ManualClock>, scratch: &std::path::Path) -> RunOutcome {
+pub async fn settle(store: Arc<dyn ObjectStore>, clock: &Arc<ManualClock>, scratch: &std::path::Path) -> RunOutcome {
     loop {
         let (store, ticking): (_, Arc<dyn Clock>) = (Arc::clone(&store), Arc::<ManualClock>::clone(clock));
-        let outcome = compactor(store, ticking, scratch, false).run().await.unwrap();
+        let outcome = compactor(store, ticking, scratch, None).run().await.unwrap();
         clock.set(clock.now() + 49 * HOUR_MS);
         if outcome.made.is_empty() && outcome.failed.is_empty() {
             return outcome;
@@ -183,7 +207,7 @@ async fn no_sample_is_lost_whatever_fails() {
         let faulty = FaultyBucket::new(Arc::clone(&objects), faults);
         for _ in 0..3 {
             let ticking: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-            let compactor = compactor(Arc::new(faulty.clone()), ticking, scratch.path(), false);
+            let compactor = compactor(Arc::new(faulty.clone()), ticking, scratch.path(), None);
             let run = compactor.run();
             tokio::select! {
                 biased;
@@ -244,7 +268,7 @@ async fn a_damaged_block_stops_its_group_and_no_other() {
     objects.put(damaged, bytes.into()).await.unwrap();
 
     let (scratch, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(NOW_MS)));
-    let compactor = compactor(Arc::<InMemory>::clone(&objects), clock, scratch.path(), false);
+    let compactor = compactor(Arc::<InMemory>::clone(&objects), clock, scratch.path(), None);
     let outcome = compactor.run().await.unwrap();
     assert_eq!((outcome.made.len(), outcome.halted.len()), (1, 1), "{outcome:?}");
     let folder = damaged.as_ref().split('/').next().unwrap();

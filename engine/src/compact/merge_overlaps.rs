@@ -106,12 +106,8 @@ fn is_in_order(columns: &SeriesColumns, row: usize) -> bool {
 }
 
 fn merge_row(columns: &SeriesColumns, row: usize, how: OverlapMerge, out: &mut BatchBuilder) -> Result<()> {
-    let chunk = |chunk: usize| StoredChunk {
-        interval: TimeInterval::new(columns.mint.value(chunk), columns.maxt.value(chunk)),
-        encoding: columns.encoding.value(chunk),
-        data: columns.data.value(chunk),
-    };
-    let mut chunks: Vec<StoredChunk<'_>> = columns.chunk_range(row).map(chunk).collect();
+    let mut chunks: Vec<StoredChunk<'_>> =
+        columns.chunk_range(row).map(|chunk| StoredChunk::at(columns, chunk)).collect();
     chunks.sort_by_key(|chunk| (chunk.interval.mint, chunk.interval.maxt));
     for overlap in overlaps(&chunks) {
         match merge(overlap, how).map_err(|error| undecodable(columns, row, overlap, &error))? {
@@ -128,11 +124,17 @@ fn merge_row(columns: &SeriesColumns, row: usize, how: OverlapMerge, out: &mut B
     Ok(())
 }
 
-fn undecodable(columns: &SeriesColumns, row: usize, overlap: &[StoredChunk<'_>], error: &ChunkError) -> Error {
+/// The error of a series of which some chunks do not decode.
+pub(super) fn undecodable(
+    columns: &SeriesColumns,
+    row: usize,
+    overlap: &[StoredChunk<'_>],
+    error: &ChunkError,
+) -> Error {
     let maxt = overlap.iter().map(|chunk| chunk.interval.maxt).max().unwrap_or(i64::MAX);
     Error::Chunk {
         labels: Labels::from_key(columns.labels.value(row)),
-        interval: TimeInterval::new(overlap[0].interval.mint, maxt),
+        interval: TimeInterval::new(overlap.first().map_or(i64::MIN, |chunk| chunk.interval.mint), maxt),
         reason: error.to_string(),
     }
 }

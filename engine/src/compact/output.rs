@@ -1,7 +1,7 @@
 //! Writes what a plan puts out into one block or several at once.
 //!
 //! ```text
-//! plan ── batches ─┬─> queue ─> thread: BlockWriter ── parts ──> BlockUpload ─┐
+//! plan ── batches ─┬─> queue ─> thread: BlockWriter ── parts ──> BlockUpload ─┐          each what is of its resolution
 //!                  └─> queue ─> thread: BlockWriter ── parts ──> BlockUpload ─┴─ all whole? ─> commit, one after the other
 //! ```
 
@@ -19,6 +19,7 @@ use storage::schema::SeriesColumns;
 use storage::shipper::BlockUpload;
 use tokio::sync::mpsc;
 
+use super::downsample::resolution_of;
 use super::{JobSettings, Output, Progress};
 use crate::error::{Error, Result};
 
@@ -49,6 +50,7 @@ impl OutputWriter {
         progress: &dyn Progress,
         now: Timestamp,
     ) -> Result<Vec<BlockMeta>> {
+        let resolutions: Vec<i64> = outputs.iter().map(|output| output.meta.resolution_ms()).collect();
         let writers: Vec<Self> =
             outputs.into_iter().map(|output| Self::begin(output, settings)).collect::<Result<_>>()?;
         let (mut uploads, mut queues, mut written) = (Vec::new(), Vec::new(), Vec::new());
@@ -60,8 +62,14 @@ impl OutputWriter {
         let feed = async move {
             let mut batches = plan.execute(0, context)?;
             while let Some(batch) = batches.try_next().await? {
-                progress.written(batch.num_rows() as u64, bytes(&batch)?);
-                for queue in &queues {
+                let resolution_ms = resolution_of(&batch);
+                if resolution_ms.is_none() || resolution_ms.as_ref() == resolutions.first() {
+                    progress.written(batch.num_rows() as u64, bytes(&batch)?);
+                }
+                for (queue, output_ms) in queues.iter().zip(&resolutions) {
+                    if resolution_ms.is_some_and(|resolution_ms| resolution_ms != *output_ms) {
+                        continue;
+                    }
                     // a writer that has ended says itself why
                     if queue.send(Message::Batch(batch.clone())).await.is_err() {
                         return Ok(());

@@ -10,6 +10,7 @@ use storage::chunk::{
     self, ChunkError, EncodedChunk, Encoding, SAMPLES_PER_CHUNK, encode_integer_series, encode_series,
 };
 use storage::model::{SampleBuffer, TimeInterval};
+use storage::schema::SeriesColumns;
 
 use super::penalty_fold::PenaltyFold;
 use crate::dedup::chain;
@@ -26,13 +27,32 @@ pub enum OverlapMerge {
 
 /// A chunk as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StoredChunk<'a> {
+pub struct StoredChunk<'a> {
+    /// From its first to its last sample, as the index says.
     pub interval: TimeInterval,
+    /// The encoding byte.
     pub encoding: u8,
+    /// The payload.
     pub data: &'a [u8],
 }
 
-impl StoredChunk<'_> {
+impl<'a> StoredChunk<'a> {
+    /// A chunk that was just made.
+    #[must_use]
+    pub fn of(chunk: &'a EncodedChunk) -> Self {
+        let interval = TimeInterval::new(chunk.mint, chunk.maxt);
+        Self { interval, encoding: chunk.encoding as u8, data: &chunk.data }
+    }
+
+    /// Chunk `index` of a batch of series.
+    pub(crate) fn at(columns: &'a SeriesColumns, index: usize) -> Self {
+        Self {
+            interval: TimeInterval::new(columns.mint.value(index), columns.maxt.value(index)),
+            encoding: columns.encoding.value(index),
+            data: columns.data.value(index),
+        }
+    }
+
     fn is(&self, encodings: &[Encoding]) -> bool {
         encodings.iter().any(|&encoding| encoding as u8 == self.encoding)
     }
@@ -124,11 +144,6 @@ mod tests {
         encode_series(&buffer, 1000).unwrap().remove(0)
     }
 
-    fn stored(chunk: &EncodedChunk) -> StoredChunk<'_> {
-        let interval = TimeInterval::new(chunk.mint, chunk.maxt);
-        StoredChunk { interval, encoding: chunk.encoding as u8, data: &chunk.data }
-    }
-
     fn decoded(chunks: &[EncodedChunk]) -> Vec<(i64, f64)> {
         let mut buffer = SampleBuffer::new();
         for chunk in chunks {
@@ -150,9 +165,12 @@ mod tests {
     #[test]
     fn copies_to_the_byte_stay_as_they_are() {
         let chunk = encoded(&[(1, 1.0), (2, 2.0)]);
-        assert_eq!(merge(&[stored(&chunk), stored(&chunk)], OverlapMerge::Penalty), Ok(None));
+        assert_eq!(merge(&[StoredChunk::of(&chunk), StoredChunk::of(&chunk)], OverlapMerge::Penalty), Ok(None));
         let other = encoded(&[(2, 9.0), (3, 3.0)]);
-        let merged = merge(&[stored(&chunk), stored(&chunk), stored(&other)], OverlapMerge::OneToOne).unwrap().unwrap();
+        let merged =
+            merge(&[StoredChunk::of(&chunk), StoredChunk::of(&chunk), StoredChunk::of(&other)], OverlapMerge::OneToOne)
+                .unwrap()
+                .unwrap();
         assert_eq!(decoded(&merged), [(1, 1.0), (2, 2.0), (3, 3.0)]);
     }
 
@@ -175,7 +193,7 @@ mod tests {
                 expected.entry(t).or_insert(value);
             }
             let chunks: Vec<EncodedChunk> = chunks.iter().map(|chunk| encoded(chunk)).collect();
-            let stored: Vec<StoredChunk<'_>> = chunks.iter().map(stored).collect();
+            let stored: Vec<StoredChunk<'_>> = chunks.iter().map(StoredChunk::of).collect();
             let mut found = Vec::new();
             for overlap in overlaps(&stored) {
                 match merge(overlap, OverlapMerge::OneToOne).unwrap() {

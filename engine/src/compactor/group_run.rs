@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use storage::block::BlockMeta;
 use storage::block::marker::{
     DeletionMark, Marker, NO_COMPACT_CORRUPT, NO_COMPACT_OUT_OF_ORDER_CHUNK, NO_COMPACT_OVERLAP, NoCompactMark,
 };
 use storage::compact::{
-    Group, NoCompactRequest, Reason, SOURCE_OF_COMPACTED, Step, WITHOUT_SAMPLES, output_meta, plan,
+    Coverage, Group, NoCompactRequest, Reason, SOURCE_OF_COMPACTED, Step, WITHOUT_SAMPLES, output_meta, plan,
 };
-use storage::model::BlockId;
+use storage::model::{BlockId, Timestamp};
 
 use super::{BucketCompactor, Event};
 use crate::compact::{CompactError, Damage, Job, Output};
@@ -23,6 +24,8 @@ pub(super) struct GroupRun<'a> {
     compactor: &'a BucketCompactor,
     group: Group,
     no_compact: HashSet<BlockId>,
+    /// What there is of lower resolutions; none where nothing is to be downsampled.
+    coverage: Option<&'a Coverage>,
     /// A block that was set aside since something is wrong with it.
     waits_for: Option<BlockId>,
     index_sizes: HashMap<BlockId, u64>,
@@ -55,14 +58,19 @@ impl From<storage::Error> for Stop {
 }
 
 impl<'a> GroupRun<'a> {
-    /// A run over `group`; `marks` are those of the whole bucket.
-    pub(super) fn new(compactor: &'a BucketCompactor, group: Group, marks: &BTreeMap<BlockId, NoCompactMark>) -> Self {
+    /// A run over `group`; `marks` and `coverage` are those of the whole bucket.
+    pub(super) fn new(
+        compactor: &'a BucketCompactor,
+        group: Group,
+        marks: &BTreeMap<BlockId, NoCompactMark>,
+        coverage: Option<&'a Coverage>,
+    ) -> Self {
         let waiting = |block: &&Arc<BlockMeta>| {
             marks.get(&block.id()).is_some_and(|mark| HALTING.contains(&mark.reason.as_str()))
         };
         let waits_for = group.blocks().iter().find(waiting).map(|block| block.id());
         let no_compact = marks.keys().copied().collect();
-        Self { compactor, group, no_compact, waits_for, index_sizes: HashMap::new(), done: Done::default() }
+        Self { compactor, group, no_compact, coverage, waits_for, index_sizes: HashMap::new(), done: Done::default() }
     }
 
     pub(super) async fn run(mut self) -> Done {
@@ -122,24 +130,26 @@ impl<'a> GroupRun<'a> {
 
     async fn merge(&mut self, reason: Reason, inputs: &[Arc<BlockMeta>]) -> Result<(), Stop> {
         let (compactor, resolution_ms) = (self.compactor, self.group.resolution_ms());
-        let now = compactor.clock.now();
+        let (began, now) = (Instant::now(), compactor.clock.now());
         let meta = output_meta(BlockId::made_at(now), &self.group, inputs);
         let names: Vec<String> = inputs.iter().map(|block| block.id().to_string()).collect();
         tracing::info!(group = self.group.key(), blocks = names.join(","), into = %meta.id(), "compacting blocks");
+        let lower = self.lower_resolutions(inputs, &meta, now);
         let job = Job {
             inputs: inputs.iter().map(|block| compactor.block(block)).collect(),
             merge: compactor.settings.merge,
-            outputs: vec![Output { meta }],
+            outputs: [Output { meta }].into_iter().chain(lower.iter().cloned()).collect(),
         };
-        let made = match job.run(&compactor.settings.job, &(), now).await {
+        let all = match job.run(&compactor.settings.job, &(), now).await {
             Ok(made) => made,
             Err(error) => {
                 compactor.observer.observe(Event::CompactionFailed { resolution_ms });
                 return self.failed(error).await;
             }
         };
-        let Some(made) = made.into_iter().next() else { return self.without_samples(inputs).await };
-        self.check_samples(reason, inputs, &made).await?;
+        // what has no series has none in a lower resolution either
+        let Some(made) = all.first().cloned() else { return self.without_samples(inputs).await };
+        self.check_samples(reason, inputs, &all).await?;
         let ids: Vec<BlockId> = inputs.iter().map(|block| block.id()).collect();
         let marked = compactor.bucket.mark_replaced(&ids, made.id(), SOURCE_OF_COMPACTED, now).await?;
         (0..marked.written).for_each(|_| {
@@ -147,20 +157,36 @@ impl<'a> GroupRun<'a> {
         });
         compactor.observer.observe(Event::Compacted { resolution_ms, vertical: reason == Reason::Overlap });
         tracing::info!(into = %made.id(), series = made.stats.num_series, samples = made.stats.num_samples, "compacted blocks");
-        self.done.made.push(made.id());
+        self.done.made.extend(all.iter().map(BlockMeta::id));
+        compactor.downsampled(&made, &lower, &all, began).await?;
         self.group.replace(inputs, Arc::new(made));
         Ok(())
     }
 
+    /// The blocks of lower resolutions to be made with `meta` of `inputs`: none where `meta` is to be merged again.
+    fn lower_resolutions(&self, inputs: &[Arc<BlockMeta>], meta: &BlockMeta, now: Timestamp) -> Vec<Output> {
+        let Some(coverage) = self.coverage else { return Vec::new() };
+        let mut group = self.group.clone();
+        group.replace(inputs, Arc::new(meta.clone()));
+        match plan(&group, &self.compactor.settings.plan, &self.no_compact, &self.index_sizes).step {
+            Step::Nothing => self.compactor.lower_resolutions(coverage, meta, now),
+            _ => Vec::new(),
+        }
+    }
+
     /// Where blocks do not share time and nothing was deleted, the result has all of their samples, or nobody gets to see it.
-    async fn check_samples(&self, reason: Reason, inputs: &[Arc<BlockMeta>], made: &BlockMeta) -> Result<(), Stop> {
+    /// `all` begins with the result; lower resolutions follow.
+    async fn check_samples(&self, reason: Reason, inputs: &[Arc<BlockMeta>], all: &[BlockMeta]) -> Result<(), Stop> {
         let expected: u64 = inputs.iter().map(|block| block.stats.num_samples).sum();
         let has_tombstones = inputs.iter().any(|block| block.stats.num_tombstones > 0);
-        if reason != Reason::Range || has_tombstones || made.stats.num_samples == expected {
+        let found = all.first().map_or(0, |made| made.stats.num_samples);
+        if reason != Reason::Range || has_tombstones || found == expected {
             return Ok(());
         }
-        self.compactor.bucket.delete_block(made.id()).await?;
-        Err(Stop::Halted(format!("of {expected} samples {} came out; the block was not kept", made.stats.num_samples)))
+        for made in all.iter().rev() {
+            self.compactor.bucket.delete_block(made.id()).await?;
+        }
+        Err(Stop::Halted(format!("of {expected} samples {found} came out; the block was not kept")))
     }
 
     /// No series was left. Blocks that never had samples go; another one is a riddle.
