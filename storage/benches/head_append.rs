@@ -2,8 +2,9 @@
 //!
 //! A million series of 15 labels, in requests of 2,000 with one sample each, as remote write sends them.
 //!
-//! Run with `cargo bench -p quiver-storage --bench head_append -- [series] [rounds] [wal folder]`. It prints figures and exits; it
-//! is no criterion bench, because what it measures is one long run and the memory after it.
+//! Run with `cargo bench -p quiver-storage --bench head_append -- [series] [rounds] [wal folder]`, or to replay a log that such a run
+//! left with `-- replay [wal folder]`. It prints figures and exits; it is no criterion bench, because what it measures is one long run
+//! and the memory after it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -77,7 +78,10 @@ fn round(head: &Head, series: &[Vec<(String, String)>], t: i64, threads: usize) 
 
 #[expect(clippy::print_stdout, reason = "the figures are what this is for")]
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+    if arguments.next_if(|first| first == "replay").is_some() {
+        return arguments.for_each(|folder| replay(&folder));
+    }
     let count: usize = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let rounds: i64 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(20);
     let folder = arguments.next();
@@ -108,21 +112,23 @@ fn main() {
     );
     if let Some(folder) = folder {
         drop(head);
-        let head = Head::new(HeadSettings::default(), Arc::new(SystemClock));
-        let sources = ReplaySources {
-            wal: folder.as_ref(),
-            chunks_head: None,
-            wbl: None,
-            tenant: "default",
-            blocks_end: &|_| None,
-        };
-        let started = Instant::now();
-        let replay = head.replay(sources, &RealDisk).expect("a replay");
-        let seconds = started.elapsed().as_secs_f64();
-        println!(
-            "replay: {} samples in {seconds:.1} s, {:.0} samples/s",
-            replay.samples,
-            replay.samples as f64 / seconds
-        );
+        replay(&folder);
     }
+}
+
+/// Fills a head from the log in `folder`.
+#[expect(clippy::print_stdout, reason = "the figures are what this is for")]
+fn replay(folder: &str) {
+    let head = Head::new(HeadSettings::default(), Arc::new(SystemClock));
+    let sources =
+        ReplaySources { wal: folder.as_ref(), chunks_head: None, wbl: None, tenant: "default", blocks_end: &|_| None };
+    let started = Instant::now();
+    let replay = head.replay(sources, &RealDisk).expect("a replay");
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "replay: {} samples of {} series in {seconds:.1} s, {:.0} samples/s",
+        replay.samples,
+        head.stats().series,
+        replay.samples as f64 / seconds
+    );
 }

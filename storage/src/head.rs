@@ -17,6 +17,7 @@ mod exemplars;
 mod head_chunks;
 mod journal;
 mod metadata;
+mod open_bytes;
 mod open_chunk;
 mod out_of_order;
 mod outcome;

@@ -241,7 +241,10 @@ impl BitWriter {
         }
         if width > 0 {
             let whole = width.div_ceil(8) as usize;
-            self.bytes.extend_from_slice(&left.to_be_bytes()[..whole]);
+            // a copy of known length is one store
+            let len = self.bytes.len() + whole;
+            self.bytes.extend_from_slice(&left.to_be_bytes());
+            self.bytes.truncate(len);
             self.free = whole as u32 * 8 - width;
         }
     }

@@ -113,31 +113,49 @@ pub(super) struct XorWriter {
 impl XorWriter {
     /// Writes `value` as its XOR with `previous`.
     pub(super) fn write(&mut self, writer: &mut BitWriter, previous: f64, value: f64) {
+        self.write_after((0, 0), writer, previous, value);
+    }
+
+    /// As [`write`](Self::write), behind at most 32 `(bits, number of bits)`: written together, since each write costs.
+    fn write_after(&mut self, before: (u64, u32), writer: &mut BitWriter, previous: f64, value: f64) {
         let xor = previous.to_bits() ^ value.to_bits();
         if xor == 0 {
-            return writer.write_bit(false);
+            return writer.write_bits(before.0 << 1, before.1 + 1);
         }
-        self.write_changed(writer, xor, [(0b10, 2), (0b11, 2)]);
+        let [(prefix, prefix_width), (significant, width)] = self.code(xor, [(0b10, 2), (0b11, 2)]);
+        let (head, head_width) = (before.0 << prefix_width | prefix, before.1 + prefix_width);
+        if head_width + width <= 64 {
+            // not by 64 bits: before a whole word of significant bits stands at least a prefix
+            return writer.write_bits(head << width | significant, head_width + width);
+        }
+        writer.write_bits(head, head_width);
+        writer.write_bits(significant, width);
     }
 
     /// Writes the significant bits of `xor`, which is not zero, behind one of two prefixes (bits and their number): of those
     /// that fit the window last said, and of those that come with a new one.
-    pub(super) fn write_changed(&mut self, writer: &mut BitWriter, xor: u64, [old, new]: [(u64, u32); 2]) {
+    pub(super) fn write_changed(&mut self, writer: &mut BitWriter, xor: u64, prefixes: [(u64, u32); 2]) {
+        for (bits, width) in self.code(xor, prefixes) {
+            writer.write_bits(bits, width);
+        }
+    }
+
+    /// What [`write_changed`](Self::write_changed) writes: the prefix, with the window where that is new, and the significant bits.
+    #[inline(always)]
+    fn code(&mut self, xor: u64, [old, new]: [(u64, u32); 2]) -> [(u64, u32); 2] {
         // Five bits hold at most 31.
         let (leading, trailing) = (xor.leading_zeros().min(31), xor.trailing_zeros());
         if let Some(window) = self.window
             && leading >= window.leading
             && trailing >= window.trailing()
         {
-            writer.write_bits(old.0, old.1);
-            return writer.write_bits(xor >> window.trailing(), window.width);
+            return [old, (xor >> window.trailing(), window.width)];
         }
         let width = 64 - leading - trailing;
-        writer.write_bits(new.0, new.1);
-        writer.write_bits(u64::from(leading), 5);
-        writer.write_bits(u64::from(width), 6);
-        writer.write_bits(xor >> trailing, width);
         self.window = XorWindow::new(leading, width);
+        // six bits say 64 as zero
+        let prefix = new.0 << 11 | u64::from(leading) << 6 | u64::from(width & 63);
+        [(prefix, new.1 + 11), (xor >> trailing, width)]
     }
 }
 
@@ -200,8 +218,16 @@ impl XorEncoder {
                 self.xor.write(&mut self.writer, self.value, value);
             }
             _ => {
-                self.write_change(step.wrapping_sub(self.step).cast_signed());
-                self.xor.write(&mut self.writer, self.value, value);
+                let change = step.wrapping_sub(self.step).cast_signed();
+                let before = match change_code(change) {
+                    Some(code) => code,
+                    None => {
+                        self.writer.write_bits(0b1111, 4);
+                        self.writer.write_bits(change.cast_unsigned(), 64);
+                        (0, 0)
+                    }
+                };
+                self.xor.write_after(before, &mut self.writer, self.value, value);
             }
         }
         // The first sample has no step.
@@ -210,30 +236,23 @@ impl XorEncoder {
         self.samples = self.samples.checked_add(1).expect("invariant: chunks are cut before 65 536 samples");
     }
 
-    /// The change of the time difference.
-    fn write_change(&mut self, change: i64) {
-        if change == 0 {
-            return self.writer.write_bit(false);
-        }
-        let bits = change.cast_unsigned();
-        match (0..3_u32).find(|i| BitWriter::fits(change, CHANGE_WIDTHS[*i as usize])) {
-            Some(i) => {
-                self.writer.write_bits((1 << (i + 2)) - 2, i + 2);
-                self.writer.write_bits(bits, CHANGE_WIDTHS[i as usize]);
-            }
-            None => {
-                self.writer.write_bits(0b1111, 4);
-                self.writer.write_bits(bits, 64);
-            }
-        }
-    }
-
     /// The chunk's payload.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         self.writer.patch(0, &self.samples.to_be_bytes());
         self.writer.into_bytes()
     }
+}
+
+/// The bits for a change of the time difference, and how many; none where they are more than 24.
+#[inline(always)]
+fn change_code(change: i64) -> Option<(u64, u32)> {
+    if change == 0 {
+        return Some((0, 1));
+    }
+    let i = (0..3_u32).find(|i| BitWriter::fits(change, CHANGE_WIDTHS[*i as usize]))?;
+    let (prefix, width) = ((1 << (i + 2)) - 2, CHANGE_WIDTHS[i as usize]);
+    Some((prefix << width | change.cast_unsigned() & ((1 << width) - 1), i + 2 + width))
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 
 use std::collections::VecDeque;
 
+use super::open_bytes::{OpenBytes, Pieces};
+use crate::chunk::XorState;
+
 /// Bytes after which a segment is full. A longer chunk has one of its own.
 const SEGMENT_BYTES: usize = 256 << 10;
 
@@ -30,9 +33,11 @@ struct Segment {
     live: u32,
 }
 
-/// The closed chunks of a shard.
+/// The closed chunks of a shard, and the pieces of its open ones.
 #[derive(Debug, Default)]
 pub(super) struct ChunkLog {
+    /// What open chunks of floats are made of.
+    pub pieces: Pieces,
     segments: VecDeque<Segment>,
     /// The number of the first segment; wraps, as differences do.
     first: u32,
@@ -41,6 +46,20 @@ pub(super) struct ChunkLog {
 impl ChunkLog {
     /// Adds a chunk whose bytes `write` appends.
     pub fn push(&mut self, estimate: usize, write: impl FnOnce(&mut Vec<u8>)) -> ChunkAt {
+        self.add(estimate, |out, _| write(out))
+    }
+
+    /// Adds what was an open chunk.
+    pub fn close(&mut self, open: &mut OpenBytes, state: &XorState) -> ChunkAt {
+        self.add(open.len(), |out, pieces| {
+            let start = out.len();
+            open.write(pieces, out);
+            state.patch(&mut out[start..]);
+            open.clear(pieces);
+        })
+    }
+
+    fn add(&mut self, estimate: usize, write: impl FnOnce(&mut Vec<u8>, &mut Pieces)) -> ChunkAt {
         let fits = |segment: &Segment| segment.bytes.len() + estimate <= SEGMENT_BYTES;
         if !self.segments.back().is_some_and(fits) {
             // a full segment whose chunks are all gone goes when the next one begins
@@ -50,7 +69,7 @@ impl ChunkLog {
         let segment = self.first.wrapping_add((self.segments.len() - 1) as u32);
         let Some(last) = self.segments.back_mut() else { return ChunkAt { segment, offset: 0, len: 0 } };
         let offset = last.bytes.len();
-        write(&mut last.bytes);
+        write(&mut last.bytes, &mut self.pieces);
         last.live += 1;
         ChunkAt { segment, offset: offset as u32, len: (last.bytes.len() - offset) as u32 }
     }
@@ -77,7 +96,8 @@ impl ChunkLog {
 
     /// Bytes of memory.
     pub fn size_bytes(&self) -> usize {
-        self.segments.iter().map(|segment| segment.bytes.capacity() + size_of::<Segment>()).sum()
+        let segments = self.segments.iter().map(|segment| segment.bytes.capacity() + size_of::<Segment>());
+        self.pieces.size_bytes() + segments.sum::<usize>()
     }
 
     /// Takes dead segments away in front.

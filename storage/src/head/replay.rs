@@ -21,6 +21,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use parking_lot::{Mutex, RwLock};
 
 use super::Head;
+use super::chunk_log::ChunkLog;
 use super::head_chunks::{self, HeadChunks};
 use super::journal::{LATE_MARK, REMOVED_UNIT, TENANT_IN_LOG};
 use super::metadata::MetadataEntry;
@@ -39,6 +40,9 @@ use crate::wal::{Disk, Replay};
 const BATCH: usize = 1 << 10;
 /// Batches that wait for a thread.
 const BATCHES_AHEAD: usize = 256;
+
+/// Samples whose series are fetched into the caches at once.
+const TOUCHED_AHEAD: usize = 64;
 
 /// Where to read from.
 #[derive(Clone, Copy)]
@@ -154,53 +158,26 @@ impl Head {
 
     /// Appends what comes, to whichever shard.
     fn append_batches(&self, batches: Receiver<(u32, Batch)>, counts: &Mutex<Counts>) {
-        let mut own = Counts::default();
-        let mut floors: HashMap<u32, Timestamp> = HashMap::new();
+        let mut worker = Worker { head: self, counts: Counts::default(), floor: None, floors: HashMap::new() };
         for (shard, batch) in batches {
             let mut shard = self.shards[shard as usize].write();
             let Shard { series, log, .. } = &mut *shard;
-            let mut append = |series: &mut Series, sample: SampleRef<'_>, is_late: bool| {
-                let floor = *floors.entry(series.tenant).or_insert_with(|| {
-                    self.tenants.by_number(series.tenant).map_or(Timestamp::MIN, |tenant| tenant.min_valid())
-                });
-                let result = if is_late {
-                    series.insert_late(log, sample)
-                } else if sample.t < floor || sample.t <= series.newest_time() {
-                    own.repeated += 1;
-                    return;
-                } else if let (ValueRef::Float(value), 0) = (sample.value, sample.start) {
-                    series.append_float(log, (sample.t, value), self.settings.block_duration_ms)
-                } else {
-                    series.append(log, sample, self.settings.block_duration_ms)
-                };
-                match result {
-                    Ok(()) => own.samples += 1,
-                    Err(_) => own.invalid += 1,
-                }
-            };
             match batch {
-                Batch::Floats(floats) => {
-                    for entry in floats {
-                        let sample = SampleRef { t: entry.t, start: entry.start, value: ValueRef::Float(entry.value) };
-                        if let Some(series) = series.get_mut(entry.series as usize) {
-                            append(series, sample, entry.is_late);
-                        }
-                    }
-                }
+                Batch::Floats(floats) => worker.floats(series, log, &floats),
                 Batch::Histograms(histograms) => {
                     for (number, t, start, value, is_late) in &histograms {
                         let sample = SampleRef { t: *t, start: *start, value: value.into() };
                         if let Some(series) = series.get_mut(*number as usize) {
-                            append(series, sample, *is_late);
+                            worker.append(series, log, sample, *is_late);
                         }
                     }
                 }
             }
         }
         let mut counts = counts.lock();
-        counts.samples += own.samples;
-        counts.repeated += own.repeated;
-        counts.invalid += own.invalid;
+        counts.samples += worker.counts.samples;
+        counts.repeated += worker.counts.repeated;
+        counts.invalid += worker.counts.invalid;
     }
 
     /// Applies tombstones: the samples that they name go.
@@ -232,6 +209,65 @@ impl Head {
             if let Some(tenant) = self.tenants.by_number(number) {
                 tenant.series.store(count, Ordering::SeqCst);
                 tenant.saw(times);
+            }
+        }
+    }
+}
+
+/// Appends samples to shards.
+struct Worker<'a> {
+    head: &'a Head,
+    counts: Counts,
+    /// The tenant last asked for, and the time before which its blocks have everything.
+    floor: Option<(u32, Timestamp)>,
+    floors: HashMap<u32, Timestamp>,
+}
+
+impl Worker<'_> {
+    fn floats(&mut self, series: &mut [Series], log: &mut ChunkLog, entries: &[FloatEntry]) {
+        for entries in entries.chunks(TOUCHED_AHEAD) {
+            // A series and the end of its open chunk lie in different places, seldom in a cache. Asked for one after the other,
+            // each is waited for; asked for at once, they come at once.
+            let touch =
+                |entry: &FloatEntry| series.get(entry.series as usize).map_or(0, |series| u64::from(series.touch()));
+            std::hint::black_box(entries.iter().map(touch).sum::<u64>());
+            for entry in entries {
+                let sample = SampleRef { t: entry.t, start: entry.start, value: ValueRef::Float(entry.value) };
+                if let Some(series) = series.get_mut(entry.series as usize) {
+                    self.append(series, log, sample, entry.is_late);
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, series: &mut Series, log: &mut ChunkLog, sample: SampleRef<'_>, is_late: bool) {
+        let result = if is_late {
+            series.insert_late(log, sample)
+        } else if sample.t <= series.newest_time() || sample.t < self.floor(series.tenant) {
+            self.counts.repeated += 1;
+            return;
+        } else if let (ValueRef::Float(value), 0) = (sample.value, sample.start) {
+            series.append_float(log, (sample.t, value), self.head.settings.block_duration_ms)
+        } else {
+            series.append(log, sample, self.head.settings.block_duration_ms)
+        };
+        match result {
+            Ok(()) => self.counts.samples += 1,
+            Err(_) => self.counts.invalid += 1,
+        }
+    }
+
+    /// The time before which samples in order of a tenant are in its blocks.
+    #[inline]
+    fn floor(&mut self, tenant: u32) -> Timestamp {
+        match self.floor {
+            Some((known, floor)) if known == tenant => floor,
+            _ => {
+                let min_valid =
+                    || self.head.tenants.by_number(tenant).map_or(Timestamp::MIN, |tenant| tenant.min_valid());
+                let floor = *self.floors.entry(tenant).or_insert_with(min_valid);
+                self.floor = Some((tenant, floor));
+                floor
             }
         }
     }
@@ -286,15 +322,14 @@ impl<'a> Reader<'a> {
             Ok(Record::Series(entries)) => self.each(entries, |this, entry| this.series(entry.series, entry.labels)),
             Ok(Record::Samples(entries)) => {
                 let mut is_late = is_wbl;
-                self.each(entries, |this, entry| {
-                    if entry.series == LATE_MARK {
-                        is_late = true;
-                    } else {
-                        let float =
-                            FloatEntry { series: 0, is_late, t: entry.t, start: entry.start, value: entry.value };
-                        this.float(entry.series, float);
-                    }
+                let all = entries.visit(|entry| match entry.series {
+                    LATE_MARK => is_late = true,
+                    series => self.float(
+                        series,
+                        FloatEntry { series: 0, is_late, t: entry.t, start: entry.start, value: entry.value },
+                    ),
                 });
+                self.found.invalid += u64::from(all.is_err());
             }
             Ok(Record::Histograms(entries)) => {
                 let mut is_late = is_wbl;
@@ -349,6 +384,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The series of a number; of those that nobody has, the caller counts.
+    #[inline]
     fn find(&mut self, reference: u64) -> Option<RefEntry> {
         let found = self.refs.get(reference);
         if found.is_none() {
@@ -400,6 +436,7 @@ impl<'a> Reader<'a> {
         self.refs.insert(reference, RefEntry { shard: number as u32, number: at, tenant: tenant.number });
     }
 
+    #[inline]
     fn float(&mut self, reference: u64, entry: FloatEntry) {
         let Some(at) = self.find(reference) else {
             self.found.unknown += 1;

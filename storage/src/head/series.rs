@@ -5,20 +5,18 @@
 //! append late     ──> out of order, apart
 //! ```
 //!
-//! What nearly every series is, plain floats, is packed in place, in a buffer that grows by a few bytes. Everything that few
-//! series have is behind one pointer.
+//! What nearly every series is, plain floats, is packed in place, see [`open_bytes`](super::open_bytes). Everything that few series
+//! have is behind one pointer.
 
 use std::ops::Range;
 
 use super::chunk_log::{ChunkAt, ChunkLog};
+use super::open_bytes::OpenBytes;
 use super::open_chunk::{ChunkPacker, OpenChunk};
 use super::out_of_order::{LateChunk, OutOfOrder};
 use super::sample::{SampleRef, Value, ValueRef, decode_samples};
 use crate::chunk::{ChunkError, EncodedChunk, Encoding, SAMPLES_PER_CHUNK, XorState};
 use crate::model::{TimeInterval, Timestamp, is_stale_nan};
-
-/// Bytes by which the buffer of an open chunk grows.
-const GROWTH_BYTES: usize = 40;
 
 /// A chunk that is full.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +58,7 @@ pub(super) struct Series {
     /// The first time that the open chunk does not take.
     open_end: Timestamp,
     floats: XorState,
-    bytes: Vec<u8>,
+    bytes: OpenBytes,
     closed: Vec<ClosedChunk>,
     rare: Option<Box<Rare>>,
 }
@@ -132,7 +130,7 @@ impl Series {
             open_mint: Timestamp::MIN,
             open_end: Timestamp::MIN,
             floats: XorState::default(),
-            bytes: Vec::new(),
+            bytes: OpenBytes::EMPTY,
             closed: Vec::new(),
             rare: None,
         }
@@ -155,6 +153,12 @@ impl Series {
         self.newest_t
     }
 
+    /// Reads what an append of a float reads, so that it is in a cache when that comes. What it returns means nothing.
+    #[inline]
+    pub fn touch(&self) -> u8 {
+        self.bytes.len() as u8 ^ self.newest_t as u8
+    }
+
     /// Appends a float that is younger than the newest sample.
     pub fn append_float(
         &mut self,
@@ -166,7 +170,7 @@ impl Series {
         if self.floats.is_empty() || self.floats.len() >= SAMPLES_PER_CHUNK || t >= self.open_end {
             return self.append(log, SampleRef { t, start: 0, value: ValueRef::Float(value) }, block_ms);
         }
-        self.push_float(t, value);
+        self.push_float(log, t, value);
         Ok(())
     }
 
@@ -188,7 +192,7 @@ impl Series {
                     self.close(log);
                     self.begin(sample.t, block_ms);
                 }
-                self.push_float(sample.t, value);
+                self.push_float(log, sample.t, value);
             }
             _ => self.append_rare(log, sample, ends, block_ms)?,
         }
@@ -201,11 +205,8 @@ impl Series {
         !ends && matches!(open, Some(OpenChunk::StartedFloats(_)))
     }
 
-    fn push_float(&mut self, t: Timestamp, value: f64) {
-        if self.bytes.capacity() - self.bytes.len() < XorState::PUSH_BYTES_MAX {
-            self.bytes.reserve_exact(GROWTH_BYTES);
-        }
-        self.floats.push(&mut self.bytes, t, value);
+    fn push_float(&mut self, log: &mut ChunkLog, t: Timestamp, value: f64) {
+        self.bytes.push(&mut log.pieces, &mut self.floats, t, value);
         self.newest_t = t;
     }
 
@@ -248,9 +249,8 @@ impl Series {
     fn close(&mut self, log: &mut ChunkLog) {
         let (mint, maxt) = (self.open_mint, self.newest_t);
         let closed = if !self.floats.is_empty() {
-            let at = log.push(self.bytes.len(), |out| self.floats.write_payload(&self.bytes, out));
+            let at = log.close(&mut self.bytes, &self.floats);
             self.floats = XorState::default();
-            self.bytes = Vec::new();
             ClosedChunk { mint, maxt, at, encoding: Encoding::Xor }
         } else {
             let Some(open) = self.rare.as_deref_mut().and_then(|rare| rare.open.take()) else { return };
@@ -374,7 +374,11 @@ impl Series {
         if let Some(open) = self.open_interval().filter(|open| open.overlaps(interval)) {
             match self.rare.as_deref().and_then(|rare| rare.open.as_ref()) {
                 Some(chunk) => add(open, chunk.encoding(), None, &|out| out.extend(chunk.payload())),
-                None => add(open, Encoding::Xor, None, &|out| self.floats.write_payload(&self.bytes, out)),
+                None => add(open, Encoding::Xor, None, &|out| {
+                    let start = out.len();
+                    self.bytes.write(&log.pieces, out);
+                    self.floats.patch(&mut out[start..]);
+                }),
             }
         }
         let Some(late) = self.late().filter(|late| !late.is_empty()) else { return Ok(()) };
@@ -402,7 +406,7 @@ impl Series {
         }
         if self.open_interval().is_some_and(|open| open.maxt < before) {
             self.floats = XorState::default();
-            self.bytes = Vec::new();
+            self.bytes.clear(&mut log.pieces);
             if let Some(rare) = &mut self.rare {
                 (rare.open, rare.newest) = (None, None);
             }
@@ -424,7 +428,8 @@ impl Series {
         late.for_each(|late| log.drop_chunk(late.chunk.at));
         // a sample at the greatest of all times
         self.closed.drain(..).for_each(|chunk| log.drop_chunk(chunk.at));
-        (self.floats, self.bytes) = (XorState::default(), Vec::new());
+        self.bytes.clear(&mut log.pieces);
+        self.floats = XorState::default();
         (self.open_end, self.newest_t) = (Timestamp::MIN, Timestamp::MIN);
     }
 
@@ -466,7 +471,7 @@ impl Series {
     /// Bytes on the heap, but for those of closed chunks.
     pub fn heap_bytes(&self) -> usize {
         let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.late.heap_bytes());
-        self.bytes.capacity() + self.closed.capacity() * size_of::<ClosedChunk>() + rare
+        self.closed.capacity() * size_of::<ClosedChunk>() + rare
     }
 }
 

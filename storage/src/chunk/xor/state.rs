@@ -49,7 +49,7 @@ impl XorState {
     }
 
     /// Appends a sample to the chunk whose bytes so far are in `bytes`, as [`XorEncoder::push`] does. The first sample clears
-    /// what is there.
+    /// what is there. Of the bytes the last one is enough: those before are not looked at.
     ///
     /// # Panics
     /// At the 65 536th sample, as there.
@@ -78,10 +78,11 @@ impl XorState {
         *self = Self { t, step, value, samples, free: free as u8, leading, width };
     }
 
-    /// Appends the payload of the chunk whose bytes so far are `bytes` to `out`.
-    pub fn write_payload(&self, bytes: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.samples.to_be_bytes());
-        out.extend_from_slice(bytes.get(HEADER_BYTES..).unwrap_or_default());
+    /// Makes the chunk's bytes its payload: says in front how many samples there are.
+    pub fn patch(&self, bytes: &mut [u8]) {
+        if let Some(header) = bytes.first_chunk_mut() {
+            *header = self.samples.to_be_bytes();
+        }
     }
 }
 
@@ -103,9 +104,8 @@ mod tests {
                 prop_assert_eq!((state.last_time(), state.last_value().to_bits()), (t, bits));
             }
             prop_assert_eq!(state.len(), encoder.len());
-            let mut payload = Vec::new();
-            state.write_payload(&bytes, &mut payload);
-            prop_assert_eq!(payload, encoder.finish());
+            state.patch(&mut bytes);
+            prop_assert_eq!(bytes, encoder.finish());
         }
     }
 
