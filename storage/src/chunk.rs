@@ -21,6 +21,7 @@ mod xor;
 mod xor2;
 
 pub use aggr::{AggrChunk, Aggregate, decode_aggregate, encode_aggr};
+pub(crate) use bits::BitSink;
 pub use fit::PushOutcome;
 pub use float_histogram::FloatHistogramEncoder;
 pub use histogram::{HistogramEncoder, decode_integer};

@@ -180,10 +180,56 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// Where a [`BitWriter`] puts bytes. It asks for the last one only.
+pub trait BitSink {
+    /// The last byte.
+    fn last_mut(&mut self) -> Option<&mut u8>;
+
+    /// Appends the first `count` bytes of `word`, one to eight. A sink may write all eight, which is one store.
+    fn put(&mut self, word: [u8; 8], count: usize);
+
+    /// Begins anew with `header`.
+    fn restart(&mut self, header: &[u8]);
+}
+
+impl BitSink for Vec<u8> {
+    fn last_mut(&mut self) -> Option<&mut u8> {
+        self.as_mut_slice().last_mut()
+    }
+
+    #[inline]
+    fn put(&mut self, word: [u8; 8], count: usize) {
+        let len = self.len() + count;
+        self.extend_from_slice(&word);
+        self.truncate(len);
+    }
+
+    fn restart(&mut self, header: &[u8]) {
+        self.clear();
+        self.extend_from_slice(header);
+    }
+}
+
+impl<S: BitSink> BitSink for &mut S {
+    #[inline]
+    fn last_mut(&mut self) -> Option<&mut u8> {
+        S::last_mut(self)
+    }
+
+    #[inline]
+    fn put(&mut self, word: [u8; 8], count: usize) {
+        S::put(self, word, count);
+    }
+
+    fn restart(&mut self, header: &[u8]) {
+        S::restart(self, header);
+    }
+}
+
 /// Writes fields one after another.
 #[derive(Debug, Clone, Default)]
-pub struct BitWriter {
-    bytes: Vec<u8>,
+pub struct BitWriter<S = Vec<u8>> {
+    bytes: S,
     /// Unused low bits of the last byte.
     free: u32,
 }
@@ -194,16 +240,6 @@ impl BitWriter {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend_from_slice(header);
         Self { bytes, free: 0 }
-    }
-
-    /// A writer that goes on after `bytes`, of whose last `free` bits are unused.
-    pub fn resume(bytes: Vec<u8>, free: u32) -> Self {
-        Self { bytes, free }
-    }
-
-    /// What [`resume`](Self::resume) goes on from.
-    pub fn into_parts(self) -> (Vec<u8>, u32) {
-        (self.bytes, self.free)
     }
 
     /// The bytes so far; the last is padded with zero bits.
@@ -223,7 +259,31 @@ impl BitWriter {
         }
     }
 
+    /// The two's complement of `value` in `width` bits if [`sign`] would read it back.
+    pub fn fits(value: i64, width: u32) -> bool {
+        fits_signed(value, width)
+    }
+}
+
+impl<S: BitSink> BitWriter<S> {
+    /// A writer that goes on after `bytes`, of whose last `free` bits are unused.
+    pub fn resume(bytes: S, free: u32) -> Self {
+        Self { bytes, free }
+    }
+
+    /// Unused bits of the last byte, for [`resume`](Self::resume).
+    pub fn free(&self) -> u32 {
+        self.free
+    }
+
+    /// Forgets all bytes, and goes on after the whole bytes of `header`.
+    pub fn restart(&mut self, header: &[u8]) {
+        self.bytes.restart(header);
+        self.free = 0;
+    }
+
     /// The low `width` bits of `field`, at most 64.
+    #[inline]
     pub fn write_bits(&mut self, field: u64, width: u32) {
         if width == 0 {
             return;
@@ -241,10 +301,7 @@ impl BitWriter {
         }
         if width > 0 {
             let whole = width.div_ceil(8) as usize;
-            // a copy of known length is one store
-            let len = self.bytes.len() + whole;
-            self.bytes.extend_from_slice(&left.to_be_bytes());
-            self.bytes.truncate(len);
+            self.bytes.put(left.to_be_bytes(), whole);
             self.free = whole as u32 * 8 - width;
         }
     }
@@ -296,11 +353,6 @@ impl BitWriter {
             0 => self.write_bit(false),
             _ => self.write_varbit(value.cast_unsigned(), |width| fits_signed(value, width)),
         }
-    }
-
-    /// The two's complement of `value` in `width` bits if [`sign`] would read it back.
-    pub fn fits(value: i64, width: u32) -> bool {
-        fits_signed(value, width)
     }
 }
 

@@ -11,7 +11,7 @@
 //! need); memory is bounded by what the bytes can hold.
 
 use super::ChunkError;
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitSink, BitWriter};
 use crate::model::Timestamp;
 
 mod decode;
@@ -112,12 +112,13 @@ pub(super) struct XorWriter {
 
 impl XorWriter {
     /// Writes `value` as its XOR with `previous`.
-    pub(super) fn write(&mut self, writer: &mut BitWriter, previous: f64, value: f64) {
+    pub(super) fn write<S: BitSink>(&mut self, writer: &mut BitWriter<S>, previous: f64, value: f64) {
         self.write_after((0, 0), writer, previous, value);
     }
 
     /// As [`write`](Self::write), behind at most 32 `(bits, number of bits)`: written together, since each write costs.
-    fn write_after(&mut self, before: (u64, u32), writer: &mut BitWriter, previous: f64, value: f64) {
+    #[inline(always)]
+    fn write_after<S: BitSink>(&mut self, before: (u64, u32), writer: &mut BitWriter<S>, previous: f64, value: f64) {
         let xor = previous.to_bits() ^ value.to_bits();
         if xor == 0 {
             return writer.write_bits(before.0 << 1, before.1 + 1);
@@ -134,7 +135,7 @@ impl XorWriter {
 
     /// Writes the significant bits of `xor`, which is not zero, behind one of two prefixes (bits and their number): of those
     /// that fit the window last said, and of those that come with a new one.
-    pub(super) fn write_changed(&mut self, writer: &mut BitWriter, xor: u64, prefixes: [(u64, u32); 2]) {
+    pub(super) fn write_changed<S: BitSink>(&mut self, writer: &mut BitWriter<S>, xor: u64, prefixes: [(u64, u32); 2]) {
         for (bits, width) in self.code(xor, prefixes) {
             writer.write_bits(bits, width);
         }
@@ -161,8 +162,8 @@ impl XorWriter {
 
 /// Packs floats into one chunk, bit for bit as Prometheus does.
 #[derive(Debug, Clone)]
-pub struct XorEncoder {
-    writer: BitWriter,
+pub struct XorEncoder<S = Vec<u8>> {
+    writer: BitWriter<S>,
     samples: u16,
     t: Timestamp,
     step: u64,
@@ -202,10 +203,20 @@ impl XorEncoder {
         self.samples == 0
     }
 
+    /// The chunk's payload.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        self.writer.patch(0, &self.samples.to_be_bytes());
+        self.writer.into_bytes()
+    }
+}
+
+impl<S: BitSink> XorEncoder<S> {
     /// Appends a sample that is not older than the one before; [`decode`](super::decode) refuses time that falls.
     ///
     /// # Panics
     /// At the 65 536th sample: a chunk counts in 16 bits. Writers cut far earlier.
+    #[inline]
     pub fn push(&mut self, t: Timestamp, value: f64) {
         let step = t.wrapping_sub(self.t).cast_unsigned();
         match self.samples {
@@ -234,13 +245,6 @@ impl XorEncoder {
         self.step = if self.samples == 0 { 0 } else { step };
         (self.t, self.value) = (t, value);
         self.samples = self.samples.checked_add(1).expect("invariant: chunks are cut before 65 536 samples");
-    }
-
-    /// The chunk's payload.
-    #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
-        self.writer.patch(0, &self.samples.to_be_bytes());
-        self.writer.into_bytes()
     }
 }
 

@@ -10,13 +10,13 @@
 //! of its own for each chunk half of the time goes into waiting for it and into making it longer. Here an append writes to the
 //! series, and one in several moves a piece of what is there to the pieces of the shard, which never move.
 
-use crate::chunk::XorState;
+use crate::chunk::{BitSink, XorState};
 use crate::model::Timestamp;
 
 /// Bytes of a piece. With the link they are half a cache line.
 const PIECE_BYTES: usize = 28;
-/// Bytes that a series holds itself: less than a piece, and what one append adds.
-const TAIL_BYTES: usize = PIECE_BYTES + XorState::PUSH_BYTES_MAX;
+/// Bytes that a series holds itself: a piece, what one append adds, and the room in which its last word is put down.
+const TAIL_BYTES: usize = PIECE_BYTES + XorState::PUSH_BYTES_MAX + 8;
 /// Pieces that are allocated at once.
 const GROUP: usize = 1 << 11;
 /// No piece.
@@ -34,12 +34,11 @@ pub(super) struct Pieces {
     groups: Vec<Box<[Piece]>>,
     /// The first of those that are free, which are linked.
     free: u32,
-    /// What an append writes to before it is known how long it is.
-    scratch: Vec<u8>,
 }
 
 /// The bytes of one chunk.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct OpenBytes {
     tail: [u8; TAIL_BYTES],
     tail_len: u8,
@@ -50,7 +49,7 @@ pub(super) struct OpenBytes {
 
 impl Default for Pieces {
     fn default() -> Self {
-        Self { groups: Vec::new(), free: NONE, scratch: Vec::with_capacity(64) }
+        Self { groups: Vec::new(), free: NONE }
     }
 }
 
@@ -101,21 +100,13 @@ impl OpenBytes {
     /// Appends a sample to the chunk that `state` knows the rest of.
     #[inline]
     pub fn push(&mut self, pieces: &mut Pieces, state: &mut XorState, t: Timestamp, value: f64) {
-        // the writer goes on in the last byte, and needs none before
-        let kept = usize::from(self.tail_len).saturating_sub(1);
-        let scratch = &mut pieces.scratch;
-        scratch.clear();
-        scratch.extend_from_slice(&self.tail[kept..usize::from(self.tail_len)]);
-        state.push(scratch, t, value);
-        let len = kept + scratch.len();
-        self.tail[kept..len].copy_from_slice(scratch);
-        self.tail_len = len as u8;
-        if len > PIECE_BYTES {
+        state.push(self, t, value);
+        if usize::from(self.tail_len) > PIECE_BYTES {
             self.move_piece(pieces);
         }
     }
 
-    /// Moves what fills a piece out of the tail. At least one byte stays.
+    /// Moves what fills a piece out of the tail. At least one byte stays, in which the next append goes on.
     fn move_piece(&mut self, pieces: &mut Pieces) {
         let Some(bytes) = self.tail.first_chunk().copied() else { return };
         let number = pieces.take(bytes);
@@ -147,6 +138,31 @@ impl OpenBytes {
             pieces.free = self.first;
         }
         *self = Self::EMPTY;
+    }
+}
+
+impl BitSink for OpenBytes {
+    #[inline]
+    fn last_mut(&mut self) -> Option<&mut u8> {
+        self.tail.get_mut(usize::from(self.tail_len).wrapping_sub(1))
+    }
+
+    #[inline]
+    fn put(&mut self, word: [u8; 8], count: usize) {
+        let at = usize::from(self.tail_len);
+        if let Some(to) = self.tail.get_mut(at..at + word.len()) {
+            to.copy_from_slice(&word);
+            self.tail_len += count as u8;
+        }
+    }
+
+    fn restart(&mut self, header: &[u8]) {
+        debug_assert!(self.pieces == 0, "the chunk before has let its bytes go");
+        self.tail_len = 0;
+        for (to, from) in self.tail.iter_mut().zip(header) {
+            *to = *from;
+            self.tail_len += 1;
+        }
     }
 }
 

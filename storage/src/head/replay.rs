@@ -12,37 +12,34 @@
 //! Of a tenant who was removed, what stands before the record of that goes. Series of which nothing is left go as well.
 //! A log of Prometheus has its late samples a second time in the `wbl`, and they are taken from there.
 
+mod batch;
+mod worker;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use parking_lot::{Mutex, RwLock};
 
+use self::batch::{BATCH, Batch, HistogramEntry};
+use self::worker::{Counts, append_batches};
 use super::Head;
-use super::chunk_log::ChunkLog;
 use super::head_chunks::{self, HeadChunks};
 use super::journal::{LATE_MARK, REMOVED_UNIT, TENANT_IN_LOG};
 use super::metadata::MetadataEntry;
 use super::refs::{RefEntry, Refs};
 use super::request::shard_of;
-use super::sample::{SampleRef, ValueRef};
-use super::series::Series;
 use super::shard::Shard;
 use super::write::{Exemplar, HistogramValue, MetricKind};
 use crate::error::{Error, Result};
 use crate::model::{Labels, TimeInterval, Timestamp};
-use crate::wal::record::{self, LabelPairs, Record, RecordError};
+use crate::wal::record::{self, LabelPairs, Record, RecordError, SampleEntry};
 use crate::wal::{Disk, Replay};
 
-/// Samples that go to a shard at once.
-const BATCH: usize = 1 << 10;
 /// Batches that wait for a thread.
 const BATCHES_AHEAD: usize = 256;
-
-/// Samples whose series are fetched into the caches at once.
-const TOUCHED_AHEAD: usize = 64;
 
 /// Where to read from.
 #[derive(Clone, Copy)]
@@ -79,29 +76,6 @@ pub struct HeadReplay {
     pub adopted_through: Option<Timestamp>,
 }
 
-/// What a thread appends to a shard.
-enum Batch {
-    Floats(Vec<FloatEntry>),
-    Histograms(Vec<(u32, Timestamp, Timestamp, HistogramValue, bool)>),
-}
-
-#[derive(Clone, Copy)]
-struct FloatEntry {
-    series: u32,
-    is_late: bool,
-    t: Timestamp,
-    start: Timestamp,
-    value: f64,
-}
-
-/// Numbers that threads add up.
-#[derive(Debug, Default)]
-struct Counts {
-    samples: u64,
-    repeated: u64,
-    invalid: u64,
-}
-
 impl Head {
     /// Fills the head, which must be empty, and mends the log where it is damaged. Blocks for seconds.
     ///
@@ -123,7 +97,7 @@ impl Head {
                 let (sender, receiver) = sync_channel(BATCHES_AHEAD);
                 senders.push(sender);
                 let counts = &counts;
-                scope.spawn(move || self.append_batches(receiver, counts));
+                scope.spawn(move || append_batches(self, receiver, counts));
             }
             let mut reader = Reader::new(self, sources, found.chunks, senders);
             let wal = crate::wal::replay(sources.wal, disk, &mut |_, bytes| {
@@ -156,30 +130,6 @@ impl Head {
         Ok(result)
     }
 
-    /// Appends what comes, to whichever shard.
-    fn append_batches(&self, batches: Receiver<(u32, Batch)>, counts: &Mutex<Counts>) {
-        let mut worker = Worker { head: self, counts: Counts::default(), floor: None, floors: HashMap::new() };
-        for (shard, batch) in batches {
-            let mut shard = self.shards[shard as usize].write();
-            let Shard { series, log, .. } = &mut *shard;
-            match batch {
-                Batch::Floats(floats) => worker.floats(series, log, &floats),
-                Batch::Histograms(histograms) => {
-                    for (number, t, start, value, is_late) in &histograms {
-                        let sample = SampleRef { t: *t, start: *start, value: value.into() };
-                        if let Some(series) = series.get_mut(*number as usize) {
-                            worker.append(series, log, sample, *is_late);
-                        }
-                    }
-                }
-            }
-        }
-        let mut counts = counts.lock();
-        counts.samples += worker.counts.samples;
-        counts.repeated += worker.counts.repeated;
-        counts.invalid += worker.counts.invalid;
-    }
-
     /// Applies tombstones: the samples that they name go.
     fn delete(&self, tombstones: &BTreeMap<(u32, u32), Vec<TimeInterval>>) -> Result<()> {
         for ((shard, number), intervals) in tombstones {
@@ -209,65 +159,6 @@ impl Head {
             if let Some(tenant) = self.tenants.by_number(number) {
                 tenant.series.store(count, Ordering::SeqCst);
                 tenant.saw(times);
-            }
-        }
-    }
-}
-
-/// Appends samples to shards.
-struct Worker<'a> {
-    head: &'a Head,
-    counts: Counts,
-    /// The tenant last asked for, and the time before which its blocks have everything.
-    floor: Option<(u32, Timestamp)>,
-    floors: HashMap<u32, Timestamp>,
-}
-
-impl Worker<'_> {
-    fn floats(&mut self, series: &mut [Series], log: &mut ChunkLog, entries: &[FloatEntry]) {
-        for entries in entries.chunks(TOUCHED_AHEAD) {
-            // A series and the end of its open chunk lie in different places, seldom in a cache. Asked for one after the other,
-            // each is waited for; asked for at once, they come at once.
-            let touch =
-                |entry: &FloatEntry| series.get(entry.series as usize).map_or(0, |series| u64::from(series.touch()));
-            std::hint::black_box(entries.iter().map(touch).sum::<u64>());
-            for entry in entries {
-                let sample = SampleRef { t: entry.t, start: entry.start, value: ValueRef::Float(entry.value) };
-                if let Some(series) = series.get_mut(entry.series as usize) {
-                    self.append(series, log, sample, entry.is_late);
-                }
-            }
-        }
-    }
-
-    fn append(&mut self, series: &mut Series, log: &mut ChunkLog, sample: SampleRef<'_>, is_late: bool) {
-        let result = if is_late {
-            series.insert_late(log, sample)
-        } else if sample.t <= series.newest_time() || sample.t < self.floor(series.tenant) {
-            self.counts.repeated += 1;
-            return;
-        } else if let (ValueRef::Float(value), 0) = (sample.value, sample.start) {
-            series.append_float(log, (sample.t, value), self.head.settings.block_duration_ms)
-        } else {
-            series.append(log, sample, self.head.settings.block_duration_ms)
-        };
-        match result {
-            Ok(()) => self.counts.samples += 1,
-            Err(_) => self.counts.invalid += 1,
-        }
-    }
-
-    /// The time before which samples in order of a tenant are in its blocks.
-    #[inline]
-    fn floor(&mut self, tenant: u32) -> Timestamp {
-        match self.floor {
-            Some((known, floor)) if known == tenant => floor,
-            _ => {
-                let min_valid =
-                    || self.head.tenants.by_number(tenant).map_or(Timestamp::MIN, |tenant| tenant.min_valid());
-                let floor = *self.floors.entry(tenant).or_insert_with(min_valid);
-                self.floor = Some((tenant, floor));
-                floor
             }
         }
     }
@@ -324,10 +215,7 @@ impl<'a> Reader<'a> {
                 let mut is_late = is_wbl;
                 let all = entries.visit(|entry| match entry.series {
                     LATE_MARK => is_late = true,
-                    series => self.float(
-                        series,
-                        FloatEntry { series: 0, is_late, t: entry.t, start: entry.start, value: entry.value },
-                    ),
+                    _ => self.float(entry, is_late),
                 });
                 self.found.invalid += u64::from(all.is_err());
             }
@@ -437,22 +325,19 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn float(&mut self, reference: u64, entry: FloatEntry) {
-        let Some(at) = self.find(reference) else {
+    fn float(&mut self, entry: SampleEntry, is_late: bool) {
+        let Some(at) = self.find(entry.series) else {
             self.found.unknown += 1;
             return;
         };
         self.note_late(entry.t);
-        let entry = FloatEntry { series: at.number, ..entry };
-        match &mut self.open[at.shard as usize] {
-            Some(Batch::Floats(batch)) if batch.len() < BATCH => batch.push(entry),
-            _ => {
-                self.send(at.shard);
-                let mut batch = Vec::with_capacity(BATCH);
-                batch.push(entry);
-                self.open[at.shard as usize] = Some(Batch::Floats(batch));
-            }
+        if let Some(batch) = &mut self.open[at.shard as usize]
+            && batch.push_float(at.number, &entry, is_late)
+        {
+            return;
         }
+        self.send(at.shard);
+        self.open[at.shard as usize] = Some(Batch::of_float(at.number, &entry, is_late));
     }
 
     fn histogram(
@@ -475,7 +360,7 @@ impl<'a> Reader<'a> {
             return;
         };
         self.note_late(t);
-        let entry = (at.number, t, start, value, is_late);
+        let entry = HistogramEntry { series: at.number, is_late, t, start, value };
         match &mut self.open[at.shard as usize] {
             Some(Batch::Histograms(batch)) if batch.len() < BATCH => batch.push(entry),
             _ => {

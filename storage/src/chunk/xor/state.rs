@@ -3,7 +3,7 @@
 //! [`XorState`] is what an encoder knows beside the bytes, in 32 bytes; the bytes are the caller's, who decides how they grow.
 //! A push wakes an [`XorEncoder`] from the two and puts it to sleep again, which the compiler does in registers.
 
-use super::{BitWriter, HEADER_BYTES, XorEncoder, XorWindow, XorWriter};
+use super::{BitSink, BitWriter, HEADER_BYTES, XorEncoder, XorWindow, XorWriter};
 use crate::model::Timestamp;
 
 /// The state of an [`XorEncoder`] without its bytes.
@@ -53,27 +53,26 @@ impl XorState {
     ///
     /// # Panics
     /// At the 65 536th sample, as there.
-    pub fn push(&mut self, bytes: &mut Vec<u8>, t: Timestamp, value: f64) {
-        if self.samples == 0 {
-            bytes.clear();
-            bytes.extend_from_slice(&[0; HEADER_BYTES]);
-        }
+    #[inline]
+    pub fn push<S: BitSink>(&mut self, bytes: &mut S, t: Timestamp, value: f64) {
         let window = match self.width {
             0 => None,
             width => XorWindow::new(u32::from(self.leading), u32::from(width)),
         };
         let mut encoder = XorEncoder {
-            writer: BitWriter::resume(std::mem::take(bytes), u32::from(self.free)),
+            writer: BitWriter::resume(bytes, u32::from(self.free)),
             samples: self.samples,
             t: self.t,
             step: self.step,
             value: self.value,
             xor: XorWriter { window },
         };
+        if self.samples == 0 {
+            encoder.writer.restart(&[0; HEADER_BYTES]);
+        }
         encoder.push(t, value);
         let XorEncoder { writer, samples, t, step, value, xor } = encoder;
-        let (grown, free) = writer.into_parts();
-        *bytes = grown;
+        let free = writer.free();
         let (leading, width) = xor.window.map_or((0, 0), |window| (window.leading as u8, window.width as u8));
         *self = Self { t, step, value, samples, free: free as u8, leading, width };
     }
