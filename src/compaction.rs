@@ -175,7 +175,7 @@ impl Compaction {
     /// Where anything failed or has to be decided.
     pub async fn once(&self) -> anyhow::Result<()> {
         let outcome = self.leased().await?;
-        let halted = outcome.halted.iter().map(|(group, reason)| format!("group {group}: {reason}"));
+        let halted = outcome.halted.iter().map(|(name, reason)| format!("{name}: {reason}"));
         let wrong: Vec<String> = halted.chain(outcome.failed).collect();
         if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("; ")) }
     }

@@ -74,7 +74,8 @@ impl Downsampler {
         Ok(out)
     }
 
-    /// As [`downsample`](Self::downsample), for each resolution between `input_ms` and `output_ms`, the latter included: an hour is made of 5 minutes. Returns resolutions in milliseconds with their chunks.
+    /// As [`downsample`](Self::downsample), to each resolution above `input_ms` up to `output_ms`: an hour is made of 5 minutes. Returns
+    /// resolutions in milliseconds with their chunks.
     ///
     /// # Errors
     /// As [`downsample`](Self::downsample).

@@ -8,7 +8,7 @@
 //! deletions(view)   ─> Bucket::delete_marked       marked long enough ago, and replaced where they should be
 //! garbage(view)     ─> Bucket::mark_replaced       held by another block
 //! view.groups()     ─> plan() ─> merge, upload ─> Bucket::mark_replaced      until every group has Step::Nothing or halts
-//! downsampling(view) ─> downsample, upload         twice, with a look at the bucket between
+//! downsampling(view) ─> downsample, upload         to all that a block lacks, in one reading; merges do what they can themselves
 //! expiry(view)      ─> Bucket::mark                past retention, and nothing left to be made of it
 //! aborted(view)     ─> Bucket::reap                uploads that nobody will finish
 //! ```

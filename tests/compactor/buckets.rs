@@ -121,7 +121,8 @@ pub fn shape_of(meta: &BlockMeta) -> String {
     format!("{ms} ms {range:?} level {} {labels} {:?}", compaction.level, compaction.sources)
 }
 
-async fn golden(folder: &str, merge: Option<OverlapMerge>) {
+/// The golden bucket becomes what Thanos made of it, but for so many counters in which Thanos sees resets that there were not.
+async fn golden(folder: &str, merge: Option<OverlapMerge>, corrected_counters: usize) {
     let Some(shared) = std::env::var_os("QUIVER_SHARED") else {
         eprintln!("skipped: QUIVER_SHARED is not set");
         return;
@@ -135,19 +136,21 @@ async fn golden(folder: &str, merge: Option<OverlapMerge>) {
     assert!(outcome.failed.is_empty() && outcome.halted.is_empty(), "{outcome:?}");
     assert_eq!(shape(&objects).await, shape(&*load(&theirs).await).await);
     let compared = aggregates::compare(to_folder(&objects).await.path(), &theirs);
-    assert!(compared.blocks >= 2 && compared.chunks > 100 && compared.same_bytes > 100, "{compared:?}");
+    let float_chunks = compared.chunks - compared.histogram_chunks;
+    assert!(float_chunks > 3_000 && compared.same_bytes >= float_chunks, "{compared:?}");
+    assert_eq!(compared.corrected_counters, corrected_counters, "{compared:?}");
     // a second run finds nothing to do
     assert!(compactor.run().await.unwrap().made.is_empty());
 }
 
 #[tokio::test]
 async fn the_golden_bucket_becomes_the_blocks_of_thanos() {
-    golden("plain", None).await;
+    golden("plain", None, 8).await;
 }
 
 #[tokio::test]
 async fn its_replicas_become_the_blocks_of_thanos() {
-    golden("penalty", Some(OverlapMerge::Penalty)).await;
+    golden("penalty", Some(OverlapMerge::Penalty), 2).await;
 }
 
 /// Six blocks of two hours of few series, with a gap in time so that there is something to do, and their samples.

@@ -9,10 +9,12 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use storage::block::BlockMeta;
+use storage::block::meta::ThanosMeta;
+use storage::block::{BlockMeta, BlockWriter, BlockWriterSettings, ChunkPayload};
+use storage::chunk::encode_series;
 use storage::compact::{FIVE_MINUTES_MS, ONE_HOUR_MS, Retention};
 use storage::generate::{Generator, Workload};
-use storage::model::TimeRange;
+use storage::model::{BlockId, Labels, SampleBuffer, TimeRange, stale_nan};
 use storage::{Clock, ManualClock};
 
 use crate::aggregates::counted;
@@ -115,6 +117,30 @@ async fn retention_takes_raw_blocks_once_they_are_downsampled() {
     assert_eq!(unmarked(&objects).await, [(FIVE_MINUTES_MS, 2), (FIVE_MINUTES_MS, 2)]);
     let folder = to_folder(&objects).await;
     assert_eq!(counted(folder.path(), FIVE_MINUTES_MS), samples_before(&samples, i64::MAX));
+}
+
+#[tokio::test]
+async fn a_block_of_which_nothing_is_left_is_marked_and_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let id: BlockId = "01M84VG5MK3SAK0FDHZW7NX9QE".parse().unwrap();
+    let range = TimeRange { mint: START_MS, maxt: START_MS + 2 * DAY_MS };
+    let mut meta = BlockMeta::new(id, range);
+    meta.compaction.sources = vec![id];
+    let labels = [("cluster".to_owned(), "x".to_owned())].into();
+    meta.thanos = Some(ThanosMeta { version: 1, labels, source: "test".to_owned(), ..ThanosMeta::default() });
+    let mut samples = SampleBuffer::new();
+    samples.push_float(START_MS, f64::NAN);
+    samples.push_float(START_MS + 60_000, stale_nan());
+    let mut writer = BlockWriter::create(folder.path(), meta, BlockWriterSettings::default()).unwrap();
+    let chunks = encode_series(&samples, 120).unwrap();
+    writer.push(&Labels::from_pairs([("__name__", "up")]), chunks.iter().map(ChunkPayload::from)).unwrap();
+    writer.finish().unwrap();
+    let objects = load(folder.path()).await;
+    assert!(run(&objects, Retention::default()).await.made.is_empty());
+    let mark = objects.get(&Path::from(format!("{id}/no-downsample-mark.json"))).await.unwrap().bytes().await.unwrap();
+    assert!(String::from_utf8_lossy(&mark).contains("no series has a sample"));
+    run(&objects, Retention { raw_ms: 10 * DAY_MS, ..Retention::default() }).await;
+    assert_eq!(unmarked(&objects).await, []);
 }
 
 #[tokio::test]

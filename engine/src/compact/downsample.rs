@@ -120,6 +120,7 @@ impl ExecutionPlan for DownsampleExec {
         let worker = DownsampleWorker {
             resolutions: self.resolutions.clone(),
             downsampler: Downsampler::new(),
+            batch: None,
             done: VecDeque::new(),
             memory: MemoryConsumer::new("DownsampleExec").register(context.memory_pool()),
             samples: MetricBuilder::new(&self.metrics).counter("samples_read", partition),
@@ -132,6 +133,8 @@ impl ExecutionPlan for DownsampleExec {
 struct DownsampleWorker {
     resolutions: Resolutions,
     downsampler: Downsampler,
+    /// The batch at hand.
+    batch: Option<RecordBatch>,
     /// What came of the last batch, by resolution.
     done: VecDeque<RecordBatch>,
     memory: MemoryReservation,
@@ -140,10 +143,29 @@ struct DownsampleWorker {
 
 impl Worker for DownsampleWorker {
     fn load(&mut self, batch: RecordBatch) -> Result<()> {
-        let columns = SeriesColumns::try_new(&batch)?;
+        self.batch = (batch.num_rows() > 0).then_some(batch);
+        Ok(())
+    }
+
+    fn advance(&mut self, ended: bool) -> Result<Option<RecordBatch>> {
+        if let Some(batch) = self.batch.take() {
+            self.downsample(&batch)?;
+        }
+        let next = self.done.pop_front();
+        if next.is_none() && ended {
+            self.memory.free();
+        }
+        Ok(next)
+    }
+}
+
+impl DownsampleWorker {
+    /// Makes the output's batches of one of the input.
+    fn downsample(&mut self, batch: &RecordBatch) -> Result<()> {
+        let columns = SeriesColumns::try_new(batch)?;
         let Resolutions { input_ms, outputs_ms } = self.resolutions.clone();
         if outputs_ms.contains(&input_ms) {
-            self.put(&batch, input_ms)?;
+            self.put(batch, input_ms)?;
         }
         let mut built: Vec<(i64, BatchBuilder)> =
             outputs_ms.iter().filter(|&&ms| ms > input_ms).map(|&ms| (ms, BatchBuilder::copying())).collect();
@@ -176,16 +198,6 @@ impl Worker for DownsampleWorker {
         Ok(())
     }
 
-    fn advance(&mut self, ended: bool) -> Result<Option<RecordBatch>> {
-        let next = self.done.pop_front();
-        if next.is_none() && ended {
-            self.memory.free();
-        }
-        Ok(next)
-    }
-}
-
-impl DownsampleWorker {
     /// Puts a series batch out as one of `resolution_ms`.
     fn put(&mut self, batch: &RecordBatch, resolution_ms: i64) -> Result<()> {
         let resolutions = Arc::new(Int64Array::from_value(resolution_ms, batch.num_rows()));

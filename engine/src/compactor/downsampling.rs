@@ -27,6 +27,13 @@ use crate::compact::{CompactError, Job, Output};
 /// Why a block is marked whose samples do not count.
 const NOTHING_LEFT: &str = "no series has a sample that downsampling keeps";
 
+/// How the name of a downsampling that waits for a decision begins, beside those of groups.
+const WAITING: &str = "downsampling of ";
+
+fn waiting(block: BlockId) -> String {
+    format!("{WAITING}{block}")
+}
+
 impl BucketCompactor {
     /// Makes what blocks lack of lower resolutions, and nothing else, whether or not [`run`](Self::run) would.
     ///
@@ -50,14 +57,14 @@ impl BucketCompactor {
         }
         let coverage = Coverage::of(view.blocks().values());
         let todo = downsampling(view, &self.settings.retention);
+        self.forget_all_but(&todo);
         let jobs = todo.into_iter().map(|todo| async {
             let block = todo.block.id();
             (block, self.downsample_block(todo, &coverage).await)
         });
         let mut jobs = futures::stream::iter(jobs).buffer_unordered(self.settings.downsample_concurrency.max(1));
         while let Some((block, ended)) = jobs.next().await {
-            // the name of what waits for a decision, beside those of groups
-            let waiting = format!("downsampling of {block}");
+            let waiting = waiting(block);
             match ended {
                 Ok(made) => {
                     self.go_on(&waiting);
@@ -74,6 +81,17 @@ impl BucketCompactor {
                 }
             }
         }
+    }
+
+    /// Nobody has to decide any more about blocks that are not to be downsampled.
+    fn forget_all_but(&self, todo: &[Downsampling]) {
+        let mut left = Vec::new();
+        for name in self.halted.lock().keys().filter(|name| name.starts_with(WAITING)) {
+            if !todo.iter().any(|todo| *name == waiting(todo.block.id())) {
+                left.push(name.clone());
+            }
+        }
+        left.iter().for_each(|name| self.go_on(name));
     }
 
     async fn downsample_block(&self, todo: Downsampling, coverage: &Coverage) -> Result<Vec<BlockId>, CompactError> {

@@ -102,10 +102,21 @@ impl Downsampler {
     fn float_slots(&mut self, batch: &[Parsed<'_>], output_ms: i64) -> Result<Option<EncodedChunk>, ChunkError> {
         let count = self.slot(batch, Aggregate::Count, output_ms, 0.0, |sum, value| sum + value)?;
         let sum = self.slot(batch, Aggregate::Sum, output_ms, 0.0, |sum, value| sum + value)?;
-        let min =
-            self.slot(batch, Aggregate::Min, output_ms, f64::MAX, |min, value| if value < min { value } else { min })?;
+        let min = self.slot(
+            batch,
+            Aggregate::Min,
+            output_ms,
+            f64::INFINITY,
+            |min, value| if value < min { value } else { min },
+        )?;
         let max =
-            self.slot(batch, Aggregate::Max, output_ms, -f64::MAX, |max, value| if value > max { value } else { max })?;
+            self.slot(
+                batch,
+                Aggregate::Max,
+                output_ms,
+                f64::NEG_INFINITY,
+                |max, value| if value > max { value } else { max },
+            )?;
         let counter = self.counter(batch, output_ms)?;
         let slots = [&count, &sum, &min, &max];
         let mut ends = slots.map(|slot| slot.ends.as_slice()).to_vec();

@@ -46,7 +46,7 @@ impl FloatWindows {
         while from < times.len() && self.ends.len() < WINDOWS_MAX {
             let end = window_end(times[from], resolution_ms).min(last_t);
             let to = reach(times, from, from + length, end);
-            let (mut sum, mut min, mut max) = (0.0, f64::MAX, -f64::MAX);
+            let (mut sum, mut min, mut max) = (0.0, f64::INFINITY, f64::NEG_INFINITY);
             let mut window = &values[from..to];
             if from == 0 {
                 // the counter begins with the first sample, which has no difference to any other

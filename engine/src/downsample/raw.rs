@@ -60,7 +60,7 @@ impl Downsampler {
     fn floats(&mut self, samples: &SampleBuffer, output_ms: i64, out: &mut Vec<EncodedChunk>) {
         for batch in batches(&samples.timestamps, output_ms) {
             let (times, values) = (&samples.timestamps[batch.clone()], &samples.floats[batch]);
-            if values.iter().any(|value| value.is_nan()) {
+            if has_nan(values) {
                 self.numbers.clear();
                 for (&t, &value) in times.iter().zip(values).filter(|(_, value)| !value.is_nan()) {
                     self.numbers.push_float(t, value);
@@ -118,8 +118,16 @@ pub(super) fn check_order(times: &[Timestamp], from: usize) -> Result<(), ChunkE
     }
 }
 
+/// Without a way out early, so that it is done for several values at once.
+fn has_nan(values: &[f64]) -> bool {
+    values.iter().fold(false, |found, value| found | value.is_nan())
+}
+
 /// Leaves staleness markers out.
 pub(super) fn drop_stale(samples: &mut SampleBuffer) {
+    if !has_nan(&samples.floats) {
+        return;
+    }
     let Some(first) = samples.floats.iter().position(|&value| is_stale_nan(value)) else { return };
     let mut kept = first;
     for index in first..samples.len() {

@@ -154,6 +154,8 @@ fn divide(histogram: &mut FloatHistogram, by: f64) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::tests::{check_damage, decoded};
     use super::super::{XorEncoder, encode_series};
     use super::*;
@@ -220,6 +222,21 @@ mod tests {
         let average = FloatHistogram { count: 2.0, sum: 5.0, zero_count: 0.5, positive_buckets: vec![1.5], ..sum };
         assert_eq!((*samples.histograms[0].1).clone(), average);
         assert_eq!(samples.floats, [5.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_comes_back(
+            slots in prop::array::uniform5(prop::option::of((1_u8..7, prop::collection::vec(any::<u8>(), 1..300)))),
+        ) {
+            let slots = slots.each_ref().map(|slot| slot.as_ref().map(|(encoding, payload)| (*encoding, &payload[..])));
+            let packed = encode_aggr(slots);
+            let chunk = AggrChunk::try_parse(&packed).unwrap();
+            prop_assert_eq!(SLOTS.map(|slot| chunk.get(slot)), slots);
+            let mut longer = packed;
+            longer.push(0);
+            prop_assert!(AggrChunk::try_parse(&longer).is_err());
+        }
     }
 
     #[test]

@@ -78,8 +78,8 @@ impl Coverage {
     }
 }
 
-/// Blocks to downsample, in order of their names, which is about the order in which they were made. What is made of the raw
-/// ones is to be planned once it is there.
+/// Blocks to downsample, in order of their names, which is about the order in which they were made. What a raw block becomes may
+/// be to be downsampled itself: [`Coverage::missing`] says so of its `meta.json`.
 #[must_use]
 pub fn downsampling(view: &BucketView, retention: &Retention) -> Vec<Downsampling> {
     let coverage = Coverage::of(view.blocks().values());
