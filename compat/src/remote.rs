@@ -8,6 +8,7 @@
 //! A body is decoded where it lies: labels are slices of it, one series is in hand at a time, and what a request takes beyond its
 //! decompressed body does not grow with it.
 
+mod body;
 mod decode;
 mod federate;
 mod head_target;

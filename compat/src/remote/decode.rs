@@ -1,5 +1,6 @@
 //! A decompressed body as something that a target can let visit it.
 
+use super::body::Unpacked;
 use super::media_type::WriteVersion;
 use super::series::{Admission, Output};
 use super::target::{SeriesSink, Tally, WriteRequest};
@@ -10,8 +11,10 @@ use super::{v1, v2};
 /// A request of either version.
 #[derive(Debug)]
 pub struct DecodedLater<'a> {
-    body: &'a [u8],
-    symbols: Option<Symbols<'a>>,
+    /// Let go of when it was visited: until the write is durable nobody needs it.
+    body: Option<Unpacked<'a>>,
+    /// How many symbols there are, where the version has any.
+    symbols: Option<usize>,
     admission: &'a Admission,
     /// What was written and what was not.
     pub tally: Tally,
@@ -36,28 +39,29 @@ impl<'a> DecodedLater<'a> {
     /// # Errors
     /// Where the outer structure of a request of version 2.0 is wrong, or its symbols table is too large.
     pub fn try_new(
-        body: &'a [u8],
+        body: Unpacked<'a>,
         version: WriteVersion,
         symbols_max: usize,
         admission: &'a Admission,
     ) -> Result<Self, BodyError> {
         let symbols = match version {
             WriteVersion::V1 => None,
-            WriteVersion::V2 => match Symbols::collect(body, symbols_max)? {
-                Ok(symbols) => Some(symbols),
-                Err(_) => return Err(BodyError::TooManySymbols(symbols_max)),
-            },
+            WriteVersion::V2 => Some(Symbols::count(&body)?),
         };
-        Ok(Self { body, symbols, admission, tally: Tally::default(), malformed: None })
+        if symbols.is_some_and(|count| count > symbols_max) {
+            return Err(BodyError::TooManySymbols(symbols_max));
+        }
+        Ok(Self { body: Some(body), symbols, admission, tally: Tally::default(), malformed: None })
     }
 }
 
 impl WriteRequest for DecodedLater<'_> {
     fn visit(&mut self, sink: &mut dyn SeriesSink) -> Result<(), Malformed> {
         let mut out = Output { admission: self.admission, sink, tally: &mut self.tally };
-        let visited = match &self.symbols {
-            None => v1::visit(self.body, &mut out),
-            Some(symbols) => v2::visit(self.body, symbols, &mut out),
+        let body = self.body.take().unwrap_or_else(|| Vec::new().into());
+        let visited = match self.symbols {
+            None => v1::visit(&body, &mut out),
+            Some(count) => Symbols::collect(&body, count).and_then(|symbols| v2::visit(&body, &symbols, &mut out)),
         };
         self.malformed = visited.err();
         visited

@@ -25,11 +25,12 @@ use http::{HeaderMap, StatusCode, header};
 
 pub use names::TranslationStrategy;
 
+use super::body::Unpacked;
 use super::media_type::{WriteVersion, parse};
 use super::series::{Admission, Output};
 use super::target::{SeriesSink, Tally, WriteError, WriteRequest};
 use super::wire::Malformed;
-use super::write::{Dialect, Failure, Outcome, Writer, read_body, status_of};
+use super::write::{Dialect, Failure, Outcome, Writer, status_of};
 use translate::Translation;
 
 /// How OTLP is translated; the defaults are Prometheus's.
@@ -87,7 +88,8 @@ const JSON_FACTOR: usize = 8;
 
 /// A request that is translated while it is written.
 struct OtlpRequest<'a> {
-    body: &'a [u8],
+    /// Let go of when it was visited.
+    body: Option<Unpacked<'a>>,
     settings: &'a OtlpSettings,
     admission: &'a Admission,
     tally: Tally,
@@ -97,7 +99,8 @@ struct OtlpRequest<'a> {
 impl WriteRequest for OtlpRequest<'_> {
     fn visit(&mut self, sink: &mut dyn SeriesSink) -> Result<(), Malformed> {
         let mut out = Output { admission: self.admission, sink, tally: &mut self.tally };
-        let visited = Translation::new(self.settings).request(self.body, &mut out);
+        let body = self.body.take().unwrap_or_else(|| Vec::new().into());
+        let visited = Translation::new(self.settings).request(&body, &mut out);
         self.malformed = visited.err();
         visited
     }
@@ -129,21 +132,12 @@ async fn write(otlp: &OtlpWriter, dialect: Dialect, headers: &HeaderMap, body: B
     };
     let _pass = writer.pass().await?;
     let limit = writer.settings.body_max;
-    let mut message = read_body(headers, body, limit, limit).await?;
-    if gzip {
-        message = unzip(&message, limit)?;
-    }
-    if json {
-        let json_max = limit / JSON_FACTOR;
-        if message.len() > json_max {
-            let text = format!("write request too large: more than the limit of {json_max} bytes of JSON");
-            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text).into());
-        }
-        message = json::to_protobuf(&message)
-            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("cannot read the JSON: {error}")))?;
-    }
+    let received = writer.memory.receive(headers, body, limit, limit).await?;
+    // what neither tells in advance
+    let bytes = if gzip || json { limit } else { received.bytes.len() };
+    let unpacked = writer.memory.unpack(received, bytes, |body| message_of(body, gzip, json, limit)).await?;
     let mut request = OtlpRequest {
-        body: &message,
+        body: Some(unpacked),
         settings: &otlp.settings,
         admission: &admission,
         tally: Tally::default(),
@@ -164,6 +158,21 @@ async fn write(otlp: &OtlpWriter, dialect: Dialect, headers: &HeaderMap, body: B
             Err((Failure::new(status, text), tally))
         }
     }
+}
+
+/// The message in a body, of at most `limit` bytes.
+fn message_of(body: Vec<u8>, gzip: bool, json: bool, limit: usize) -> Result<Vec<u8>, Failure> {
+    let message = if gzip { unzip(&body, limit)? } else { body };
+    if !json {
+        return Ok(message);
+    }
+    let json_max = limit / JSON_FACTOR;
+    if message.len() > json_max {
+        let text = format!("write request too large: more than the limit of {json_max} bytes of JSON");
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    json::to_protobuf(&message)
+        .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("cannot read the JSON: {error}")))
 }
 
 /// Unpacks at most `limit` bytes.

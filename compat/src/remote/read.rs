@@ -31,9 +31,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use merge::SeriesMerge;
 pub use samples::{SampleValue, decode};
 
+use super::body::read_body;
 use super::snappy::{SnappyError, decompress};
 use super::wire_writer::push_bytes;
-use super::write::{Failure, read_body};
+use super::write::Failure;
 use merge::{Chunk, Series};
 use message::{
     Query, ReadRequest, ResponseType, frame, push_encoded_chunk, push_labels, push_samples, push_stored_chunk,

@@ -18,6 +18,8 @@ const EXEMPLAR_CHARS_MAX: usize = 128;
 /// Samples that are gathered before they are handed on.
 const FLOATS_AT_ONCE: usize = 4_096;
 const HISTOGRAMS_AT_ONCE: usize = 64;
+/// Spans and buckets of histograms that are gathered before they are handed on.
+const BUCKETS_AT_ONCE: usize = 1 << 14;
 const EXEMPLARS_AT_ONCE: usize = 256;
 
 /// What a request is checked against.
@@ -52,6 +54,8 @@ pub struct SeriesBuilder<'a> {
     metadata: Option<Metadata<'a>>,
     floats: Vec<FloatSample>,
     histograms: Vec<HistogramSample>,
+    /// Spans and buckets of `histograms`.
+    buckets: usize,
     exemplar_labels: Vec<(&'a str, &'a str)>,
     exemplars: Vec<(Range<usize>, Timestamp, f64)>,
     samples: u64,
@@ -148,8 +152,9 @@ impl<'a> SeriesBuilder<'a> {
             Err((t, _)) if t > out.admission.latest => self.too_far_ahead += 1,
             _ if self.refusal.is_some() => {}
             Ok(sample) => {
+                self.buckets += sample.histogram.layout_len();
                 self.histograms.push(sample);
-                if self.histograms.len() == HISTOGRAMS_AT_ONCE {
+                if self.histograms.len() == HISTOGRAMS_AT_ONCE || self.buckets >= BUCKETS_AT_ONCE {
                     self.hand_on(out);
                 }
             }
@@ -243,6 +248,7 @@ impl<'a> SeriesBuilder<'a> {
     fn clear_samples(&mut self) {
         self.floats.clear();
         self.histograms.clear();
+        self.buckets = 0;
         self.exemplar_labels.clear();
         self.exemplars.clear();
     }

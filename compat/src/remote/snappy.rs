@@ -16,11 +16,11 @@ pub enum SnappyError {
     },
 }
 
-/// Decompresses a block into at most `limit` bytes. The length that the block declares is checked before memory is taken.
+/// How long a block becomes, as it says of itself: believed up to `limit`, and where the block is long enough for it.
 ///
 /// # Errors
 /// Where the block is not one, or is too large.
-pub fn decompress(block: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
+pub fn declared_len(block: &[u8], limit: usize) -> Result<usize, SnappyError> {
     let declared = match snap::raw::decompress_len(block) {
         Ok(declared) => declared,
         Err(snap::Error::TooBig { given, .. }) => return Err(SnappyError::TooLarge { declared: given, limit }),
@@ -33,6 +33,15 @@ pub fn decompress(block: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
     if declared / 32 > block.len() {
         return Err(snap::Error::HeaderMismatch { expected_len: declared as u64, got_len: block.len() as u64 }.into());
     }
+    Ok(declared)
+}
+
+/// Decompresses a block into at most `limit` bytes. The length that the block declares is checked before memory is taken.
+///
+/// # Errors
+/// Where the block is not one, or is too large.
+pub fn decompress(block: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
+    declared_len(block, limit)?;
     Ok(snap::raw::Decoder::new().decompress_vec(block)?)
 }
 

@@ -11,29 +11,29 @@ use super::target::Refusal;
 use super::v1::{EXEMPLAR_LABELS_MAX, metric_kind};
 use super::wire::{Fields, Malformed, Value, for_each_varint};
 
-/// Why a request is not visited, or not to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooManySymbols;
-
 /// The texts of a request; nothing where one is not UTF-8.
 #[derive(Debug)]
 pub struct Symbols<'a>(Vec<Option<&'a str>>);
 
 impl<'a> Symbols<'a> {
-    /// Collects the table.
+    /// How many texts there are.
     ///
     /// # Errors
-    /// Outside, where `body` is no such message; inside, where there are more than `max` texts. An entry takes 16 bytes, and an
-    /// empty text is two bytes of the body.
-    pub fn collect(body: &'a [u8], max: usize) -> Result<Result<Self, TooManySymbols>, Malformed> {
-        let mut count = 0_usize;
+    /// Where `body` is no such message.
+    pub fn count(body: &[u8]) -> Result<usize, Malformed> {
+        let mut count = 0;
         let mut request = Fields::new(body);
         while let Some((number, _)) = request.next()? {
             count += usize::from(number == 4);
         }
-        if count > max {
-            return Ok(Err(TooManySymbols));
-        }
+        Ok(count)
+    }
+
+    /// Collects the table of `count` texts. An entry takes 16 bytes, and an empty text is two bytes of the body.
+    ///
+    /// # Errors
+    /// Where `body` is no such message.
+    pub fn collect(body: &'a [u8], count: usize) -> Result<Self, Malformed> {
         let mut symbols = Vec::with_capacity(count);
         let mut request = Fields::new(body);
         while let Some((number, value)) = request.next()? {
@@ -41,7 +41,7 @@ impl<'a> Symbols<'a> {
                 symbols.push(str::from_utf8(value.bytes("symbols")?).ok());
             }
         }
-        Ok(Ok(Self(symbols)))
+        Ok(Self(symbols))
     }
 
     #[inline]

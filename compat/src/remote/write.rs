@@ -11,20 +11,24 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
 use storage::Clock;
 use storage::model::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::body::BodyMemory;
 use super::decode::{BodyError, DecodedLater};
 use super::media_type::{WriteVersion, negotiate};
 use super::series::Admission;
-use super::snappy::{SnappyError, decompress};
+use super::snappy::{SnappyError, declared_len, decompress};
 use super::target::{RefusalKind, Tally, WriteError, WriteTarget};
 use super::tenant::{DEFAULT_TENANT, tenant_of};
 
-/// How many bytes of symbols table entries a byte of the limit allows: an entry takes 16.
-const SYMBOL_BYTES_PER_LIMIT_BYTE: usize = 2;
+/// Bytes of a symbol in the table.
+const SYMBOL_BYTES: usize = 16;
+/// Up to how many times the size of its body a table may have.
+const SYMBOLS_FACTOR: usize = 2;
+/// Symbols that a body may have, however small it is.
+const SYMBOLS_MIN: usize = 1_024;
 
 /// What the flags decide about writing.
 #[derive(Debug, Clone)]
@@ -78,6 +82,8 @@ pub struct Writer {
     clock: Arc<dyn Clock>,
     /// The flags.
     pub settings: WriteSettings,
+    /// What bodies take, those of OTLP too.
+    pub memory: BodyMemory,
     passes: Semaphore,
 }
 
@@ -86,7 +92,8 @@ impl Writer {
     #[must_use]
     pub fn new(target: Arc<dyn WriteTarget>, clock: Arc<dyn Clock>, settings: WriteSettings) -> Self {
         let passes = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        Self { target, clock, settings, passes }
+        let memory = BodyMemory::new(settings.body_max);
+        Self { target, clock, settings, memory, passes }
     }
 
     /// The latest timestamp that is taken now.
@@ -218,15 +225,16 @@ async fn write(writer: &Writer, dialect: Dialect, headers: &HeaderMap, body: Bod
     let version = negotiate(headers).map_err(|text| Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))?;
     let _pass = writer.pass().await?;
     let limit = writer.settings.body_max;
-    let compressed = read_body(headers, body, snap::raw::max_compress_len(limit).max(limit), limit).await?;
-    let decompressed = decompress(&compressed, limit).map_err(|error| match error {
-        SnappyError::TooLarge { .. } => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
-        SnappyError::Corrupt(_) => Failure::new(StatusCode::BAD_REQUEST, error.to_string()),
-    })?;
-    drop(compressed);
-    let symbols_max = limit / 16 * SYMBOL_BYTES_PER_LIMIT_BYTE;
+    let received = writer.memory.receive(headers, body, snap::raw::max_compress_len(limit).max(limit), limit).await?;
+    let len = declared_len(&received.bytes, limit).map_err(not_unpacked)?;
+    let symbols_max = match version {
+        WriteVersion::V1 => 0,
+        WriteVersion::V2 => (len / SYMBOL_BYTES * SYMBOLS_FACTOR).min(limit / SYMBOL_BYTES).max(SYMBOLS_MIN),
+    };
+    let decompress = |compressed: Vec<u8>| decompress(&compressed, limit).map_err(not_unpacked);
+    let unpacked = writer.memory.unpack(received, len + symbols_max * SYMBOL_BYTES, decompress).await?;
     let mut request =
-        DecodedLater::try_new(&decompressed, version, symbols_max, &admission).map_err(|error| match error {
+        DecodedLater::try_new(unpacked, version, symbols_max, &admission).map_err(|error| match error {
             BodyError::Malformed(_) => Failure::new(StatusCode::BAD_REQUEST, error.to_string()),
             BodyError::TooManySymbols(_) => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         })?;
@@ -247,6 +255,15 @@ async fn write(writer: &Writer, dialect: Dialect, headers: &HeaderMap, body: Bod
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+fn not_unpacked(error: SnappyError) -> Failure {
+    let status = match error {
+        SnappyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        SnappyError::Corrupt(_) => StatusCode::BAD_REQUEST,
+    };
+    Failure::new(status, error.to_string())
+}
+
 /// The status of a request of which something was refused; nothing where that does not matter.
 pub fn status_of(tally: &Tally, dialect: Dialect, version: WriteVersion) -> Option<StatusCode> {
     let [conflicts, exemplars, invalid, over_limit] =
@@ -260,35 +277,6 @@ pub fn status_of(tally: &Tally, dialect: Dialect, version: WriteVersion) -> Opti
     };
     let limit = over_limit.then_some(StatusCode::TOO_MANY_REQUESTS);
     limit.or(conflict).or_else(|| invalid.then_some(StatusCode::BAD_REQUEST))
-}
-
-/// Reads a body of at most `max` bytes; `limit` is the one that the answer names.
-///
-/// # Errors
-/// Where it is longer, or breaks off.
-pub async fn read_body(headers: &HeaderMap, mut body: Body, max: usize, limit: usize) -> Result<Vec<u8>, Failure> {
-    let too_large = || {
-        let text = format!("write request too large: more than the limit of {limit} bytes");
-        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text)
-    };
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let declared = declared.map_or(Ok(0), usize::try_from).unwrap_or(usize::MAX);
-    if declared > max {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::with_capacity(declared);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Failure::new(StatusCode::BAD_REQUEST, format!("cannot read the request's body: {error}"))
-        })?;
-        if let Ok(data) = frame.into_data() {
-            if data.len() > max - bytes.len() {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

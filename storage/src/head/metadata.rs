@@ -12,7 +12,16 @@ use super::write::{Metadata, MetricKind};
 use crate::model::METRIC_NAME;
 
 /// Combinations kept; after that, what is new is not.
-const ENTRIES_MAX: usize = 1 << 20;
+const ENTRIES_MAX: usize = 1 << 17;
+
+/// Entries of a family that are kept, the newest ones: more say nothing to anybody.
+const ENTRIES_OF_A_FAMILY_MAX: usize = 16;
+
+/// Families of a tenant that are known by what requests say of them as a whole.
+const FAMILIES_MAX: usize = 100_000;
+
+/// Longest unit with help text that is kept, and longest name of a family, in bytes.
+const TEXT_MAX: usize = 4 << 10;
 
 /// What a metric is, owned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,8 +64,11 @@ struct Inner {
 }
 
 impl MetadataTable {
-    /// The number of what `metadata` says; 0 where the table is full.
+    /// The number of what `metadata` says; 0 where the table is full, or that is too long.
     pub fn intern(&self, metadata: Metadata<'_>) -> u32 {
+        if metadata.unit.len() + metadata.help.len() > TEXT_MAX {
+            return 0;
+        }
         let entry = MetadataEntry::from(metadata);
         if let Some(&number) = self.inner.read().numbers.get(&entry) {
             return number;
@@ -96,12 +108,19 @@ impl FamilyIndex {
         }
     }
 
-    /// Notes number `metadata` for a family.
+    /// Notes number `metadata` for a family, unless there are very many already.
     pub fn add_family(&mut self, tenant: u32, family: &str, metadata: u32) {
         let families = self.families.entry(tenant).or_default();
+        let known = families.len();
         match families.get_mut(family) {
             Some(numbers) if numbers.contains(&metadata) => {}
-            Some(numbers) => numbers.push(metadata),
+            Some(numbers) => {
+                if numbers.len() >= ENTRIES_OF_A_FAMILY_MAX {
+                    numbers.remove(0);
+                }
+                numbers.push(metadata);
+            }
+            None if known >= FAMILIES_MAX || family.len() > TEXT_MAX => {}
             None => {
                 families.insert(family.into(), SmallVec::from_slice(&[metadata]));
             }
@@ -154,5 +173,19 @@ mod tests {
         assert_eq!(table.intern(Metadata { unit: "s", ..counter }), 2);
         assert_eq!(table.get(1).map(|entry| entry.help.clone()), Some("Requests.".to_owned()));
         assert_eq!(table.get(0), None);
+    }
+
+    #[test]
+    fn what_senders_make_up_has_an_end() {
+        let table = MetadataTable::default();
+        let long = "x".repeat(TEXT_MAX + 1);
+        assert_eq!(table.intern(Metadata { kind: MetricKind::Counter, unit: "", help: &long }), 0);
+        let mut index = FamilyIndex::default();
+        (1..100).for_each(|number| index.add_family(7, "up", number));
+        assert_eq!(index.of(7).collect::<Vec<_>>(), [("up", &(84..100).collect::<Vec<_>>()[..])]);
+        (0..FAMILIES_MAX + 5).for_each(|n| index.add_family(7, &n.to_string(), 1));
+        index.add_family(7, &long, 1);
+        index.add_family(8, "up", 1);
+        assert_eq!((index.of(7).count(), index.of(8).count()), (FAMILIES_MAX, 1));
     }
 }

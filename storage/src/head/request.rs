@@ -16,6 +16,14 @@ const END: u8 = 0xff;
 const SECRET_BYTES: usize = 192;
 /// Series after which a request is applied.
 const SERIES_MAX: usize = 8 << 10;
+/// Floats after which it is, however few series they are of: on their way they may have taken two bytes each.
+const FLOATS_MAX: usize = 64 << 10;
+/// Histograms after which it is.
+const HISTOGRAMS_MAX: usize = 4 << 10;
+/// Spans, buckets and bounds of histograms after which it is: likewise a byte or two on their way, and eight here.
+const LAYOUTS_MAX: usize = 256 << 10;
+/// Exemplars after which it is.
+const EXEMPLARS_MAX: usize = 8 << 10;
 /// More memory than this is not kept for the next request, in bytes of labels.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -106,6 +114,8 @@ pub(super) struct Request {
     series: Vec<Pending>,
     floats: Vec<FloatSample>,
     histograms: Vec<HistogramSample>,
+    /// What `histograms` have of spans, buckets and bounds.
+    layouts: usize,
     exemplars: Vec<PendingExemplar>,
     /// Which series belong to each shard.
     by_shard: Vec<Vec<u32>>,
@@ -123,6 +133,7 @@ impl Request {
         self.series.clear();
         self.floats.clear();
         self.histograms.clear();
+        self.layouts = 0;
         self.exemplars.clear();
         self.by_shard.resize(shards, Vec::new());
         self.by_shard.iter_mut().for_each(Vec::clear);
@@ -138,6 +149,7 @@ impl Request {
         let (floats, histograms, exemplars) = (self.floats.len(), self.histograms.len(), self.exemplars.len());
         self.floats.extend_from_slice(write.floats);
         self.histograms.extend_from_slice(write.histograms);
+        self.layouts += write.histograms.iter().map(|sample| sample.histogram.layout_len()).sum::<usize>();
         self.exemplars.extend(write.exemplars.iter().map(|exemplar| PendingExemplar {
             labels: exemplar.labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             t: exemplar.t,
@@ -158,7 +170,12 @@ impl Request {
 
     /// Whether it is long enough to be applied.
     pub fn is_long(&self) -> bool {
-        self.series.len() >= SERIES_MAX || self.text.len() >= KEPT_BYTES_MAX
+        self.series.len() >= SERIES_MAX
+            || self.text.len() >= KEPT_BYTES_MAX
+            || self.floats.len() >= FLOATS_MAX
+            || self.histograms.len() >= HISTOGRAMS_MAX
+            || self.layouts >= LAYOUTS_MAX
+            || self.exemplars.len() >= EXEMPLARS_MAX
     }
 
     /// Takes out which series belong to a shard; [`put_back`](Self::put_back) returns the memory.
@@ -224,6 +241,37 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::HistogramValue;
+    use crate::model::Histogram;
+
+    /// However few series it has, a request takes some megabytes at most.
+    #[test]
+    fn a_request_with_much_of_anything_is_long() {
+        let floats = vec![FloatSample { t: 0, start: 0, value: 0.0 }; 4_096];
+        let of_buckets = |count: usize| HistogramSample {
+            t: 0,
+            start: 0,
+            histogram: HistogramValue::Integer(Histogram { positive_deltas: vec![0; count], ..Histogram::default() }),
+        };
+        let (empty, large) = (vec![of_buckets(0); 64], [of_buckets(1 << 16)]);
+        let exemplars = vec![Exemplar { labels: &[], t: 0, value: 0.0 }; 256];
+        let none = SeriesWrite { labels: &[("a", "1")], floats: &[], histograms: &[], exemplars: &[], metadata: None };
+        let writes = [
+            (SeriesWrite { floats: &floats, ..none }, 16),
+            (SeriesWrite { histograms: &empty, ..none }, 64),
+            (SeriesWrite { histograms: &large, ..none }, 4),
+            (SeriesWrite { exemplars: &exemplars, ..none }, 32),
+        ];
+        let (hasher, mut request) = (KeyHasher::default(), Request::default());
+        for (write, times) in writes {
+            request.reset(4);
+            for _ in 0..times {
+                assert!(!request.is_long());
+                assert!(request.push(&write, 1, &hasher, 0));
+            }
+            assert!(request.is_long());
+        }
+    }
 
     #[test]
     fn labels_come_back_and_keys_tell_tenants_apart() {

@@ -51,6 +51,23 @@ pub enum HistogramValue {
     Float(FloatHistogram),
 }
 
+impl HistogramValue {
+    /// How many spans, buckets and bounds it has: what its size in memory goes by.
+    #[must_use]
+    pub fn layout_len(&self) -> usize {
+        match self {
+            Self::Integer(h) => {
+                let spans = h.positive_spans.len() + h.negative_spans.len();
+                spans + h.positive_deltas.len() + h.negative_deltas.len() + h.custom_values.len()
+            }
+            Self::Float(h) => {
+                let spans = h.positive_spans.len() + h.negative_spans.len();
+                spans + h.positive_buckets.len() + h.negative_buckets.len() + h.custom_values.len()
+            }
+        }
+    }
+}
+
 /// A sample that stands for many, with labels such as a trace's id.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exemplar<'a> {

@@ -17,7 +17,7 @@ fn admission() -> Admission {
 fn decode(body: &[u8], version: WriteVersion) -> (Kept, Tally, Option<Malformed>) {
     let admission = admission();
     let mut kept = Kept::default();
-    match DecodedLater::try_new(body, version, LIMIT / 8, &admission) {
+    match DecodedLater::try_new(body.to_vec().into(), version, LIMIT / 8, &admission) {
         Ok(mut request) => {
             let _ = request.visit(&mut kept);
             (kept, request.tally, request.malformed)
@@ -208,7 +208,7 @@ fn the_label_of_the_tenant_is_taken_off() {
         v1_series(&[("__name__", "up")], 1, 1.0),
         v1_series(&[("__name__", "up"), ("team", "../red")], 1, 1.0),
     ]);
-    let mut request = DecodedLater::try_new(&body, WriteVersion::V1, 0, &admission).unwrap();
+    let mut request = DecodedLater::try_new(body.into(), WriteVersion::V1, 0, &admission).unwrap();
     let mut kept = Kept::default();
     request.visit(&mut kept).unwrap();
     let got: Vec<_> = kept.pushed.iter().map(|p| (p.tenant.as_str(), p.labels.to_string())).collect();
@@ -230,7 +230,7 @@ fn very_many_empty_messages_take_no_memory() {
     assert!(kept.pushed.iter().all(|pushed| pushed.floats.len() <= 4_096));
 
     let symbols = [0x22, 0].repeat(1_000);
-    let error = DecodedLater::try_new(&symbols, WriteVersion::V2, 999, &admission()).unwrap_err();
+    let error = DecodedLater::try_new(symbols.into(), WriteVersion::V2, 999, &admission()).unwrap_err();
     assert_eq!(error, BodyError::TooManySymbols(999));
 }
 
@@ -278,7 +278,7 @@ fn what_prometheus_sent_is_read_whole() {
     for (folder, version) in [("v1", WriteVersion::V1), ("v2", WriteVersion::V2)] {
         let (mut kept, mut totals) = (Kept::default(), [0; 3]);
         for body in golden(folder) {
-            let mut request = DecodedLater::try_new(&body, version, LIMIT / 8, &latest).unwrap();
+            let mut request = DecodedLater::try_new(body.into(), version, LIMIT / 8, &latest).unwrap();
             request.visit(&mut kept).unwrap();
             let tally = &request.tally;
             assert_eq!(tally.reasons(), "");

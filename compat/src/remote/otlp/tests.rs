@@ -47,7 +47,13 @@ fn number_point(value: f64) -> Message {
 
 fn translate(body: &[u8], settings: &OtlpSettings) -> (Kept, Tally) {
     let admission = Admission { tenant: "t".to_owned(), split_label: None, latest: i64::MAX, name_required: true };
-    let mut request = OtlpRequest { body, settings, admission: &admission, tally: Tally::default(), malformed: None };
+    let mut request = OtlpRequest {
+        body: Some(body.to_vec().into()),
+        settings,
+        admission: &admission,
+        tally: Tally::default(),
+        malformed: None,
+    };
     let mut kept = Kept::default();
     request.visit(&mut kept).unwrap();
     (kept, request.tally)

@@ -1,5 +1,6 @@
 use axum::Router;
 use axum::http::Request;
+use http_body_util::BodyExt;
 use storage::ManualClock;
 use storage::head::SeriesWrite;
 use tower::ServiceExt;
