@@ -9,7 +9,7 @@
 
 mod model;
 mod read_back;
-mod wire;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 

@@ -4,14 +4,18 @@
 
 mod compacted;
 mod crash;
+mod full_disk;
 mod golden;
+mod hostile;
+mod ledger;
+mod memory;
 mod requests;
 mod server;
 mod written;
 
 use storage::{Clock, SystemClock};
 
-/// Ten minutes ago, in seconds: the server writes its own metrics of now, and takes nothing much older after that.
+/// Ten minutes ago, in seconds.
 fn recently() -> i64 {
     SystemClock.now() / 1_000 - 600
 }

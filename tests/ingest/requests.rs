@@ -3,6 +3,10 @@
 /// The headers of version 1.0.
 pub const REMOTE_WRITE: &str = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n";
 
+/// The headers of version 2.0.
+pub const REMOTE_WRITE_2: &str = "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n\
+    Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 2.0.0\r\n";
+
 /// A request with one sample for each of `series` series named `written`, compressed.
 pub fn request(series: usize, t: i64, value: f64) -> Vec<u8> {
     let labels = (0..series).map(|n| [("__name__", "written".to_owned()), ("n", n.to_string())]);

@@ -4,11 +4,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 /// A running server, which is killed with the value.
 pub struct Server {
     pub process: Child,
-    log: BufReader<ChildStderr>,
+    /// Lines of its log that nobody looked at yet.
+    log: Receiver<String>,
     /// Where queries go.
     pub address: String,
     /// Where writes go.
@@ -48,7 +50,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
+        let log = lines(process.stderr.take().unwrap());
         let mut server = Self { log, process, address: String::new(), write_address: String::new() };
         server.address = server.listening();
         server.write_address = if writes_apart { server.listening() } else { server.address.clone() };
@@ -63,14 +65,25 @@ impl Server {
     /// Reads the log up to the line that holds `text`.
     pub fn wait_for(&mut self, text: &str) -> String {
         let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "no {text:?} in\n{seen}");
+        for line in &self.log {
             if line.contains(text) {
                 return line;
             }
             seen.push_str(&line);
+            seen.push('\n');
         }
+        panic!("no {text:?} in\n{seen}");
+    }
+
+    /// The lines of the log that nobody looked at yet.
+    pub fn log_so_far(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Sends a write, and does not wait for the answer.
@@ -108,6 +121,14 @@ impl Server {
         json["data"].take()
     }
 
+    /// The value of a metric of its own that has no labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let answer = Answer::of(send(&self.address, "GET /metrics", "", b""));
+        let text = String::from_utf8(answer.body).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+
     /// The value of an instant query over one series; none where there is no sample.
     pub fn value(&self, query: &str, time: i64) -> Option<String> {
         let data = self.data("/api/v1/query", &[("query", query), ("time", &time.to_string())]);
@@ -140,6 +161,16 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
+}
+
+/// The lines of a log, read as they come: a program whose log nobody reads would wait for a reader at last.
+fn lines(log: ChildStderr) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        // ends with the program, or with whoever listens
+        let _ = BufReader::new(log).lines().map_while(Result::ok).try_for_each(|line| sender.send(line));
+    });
+    receiver
 }
 
 /// Sends a request of HTTP 1.0, whose answer is neither in chunks nor followed by another.
