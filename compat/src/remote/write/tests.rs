@@ -104,7 +104,7 @@ async fn the_tenant_reaches_the_target() {
 
 #[tokio::test]
 async fn hostile_bodies_have_an_exact_status() {
-    let settings = WriteSettings { body_max: 1_000, ..WriteSettings::default() };
+    let settings = WriteSettings { body_max: 4_000, ..WriteSettings::default() };
     let router = router(MemoryTarget::default(), settings);
     let declares_4_gib = vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0];
     let table: [(&str, &str, Vec<u8>, u16, &str); 9] = [
@@ -126,13 +126,19 @@ async fn hostile_bodies_have_an_exact_status() {
         (
             "/api/v1/write",
             "application/x-protobuf",
-            compressed(&[0; 1_001]),
+            compressed(&[0; 4_001]),
             413,
-            "the request has 1001 bytes when dec",
+            "the request has 4001 bytes when dec",
         ),
         ("/api/v1/write", "application/x-protobuf", compressed(&[0x0a, 9]), 400, "the message ends within a field"),
         ("/api/v1/write", V2, compressed(&[0x2a, 2, 0x10, 1]), 400, "wrong wire type for field samples"),
-        ("/api/v1/write", V2, compressed(&[0x22, 0].repeat(126)), 413, "the symbols table has more than 124 entries"),
+        (
+            "/api/v1/write",
+            V2,
+            compressed(&[0x22, 0].repeat(1_025)),
+            413,
+            "the symbols table has more than 1024 entries",
+        ),
         ("/api/v1/write", "text/plain", compressed(&one_sample()), 415, "expected application/x-protobuf as the first"),
         ("/api/v1/receive", "application/json", compressed(&one_sample()), 415, "expected application/x-protobuf as "),
     ];
