@@ -20,7 +20,7 @@ use compat::parse_duration_flag;
 pub use self::bucket::{BucketTool, Column, InspectFlags, LsFlags, ReplicateFlags, TableFormat, UploadBlocksFlags};
 pub use self::compact::{AllCompactFlags, CompactDeduplication, CompactRoleFlags, Scratch, UpkeepFlags};
 pub use self::generate::GenerateFlags;
-pub use self::ingest::{IngestFlags, ReceiveFlags, WalSync};
+pub use self::ingest::{CertificateTenant, IngestFlags, ReceiveFlags, WalSync, WriteTlsFlags};
 pub use self::load::{LoadFlags, Start};
 pub use self::select::SelectFlags;
 use crate::memory::{ByteSize, parse_byte_size};
@@ -133,6 +133,9 @@ pub struct ServerFlags {
     /// How long requests under way may take after a signal to stop
     #[arg(long = "http-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub http_grace_period: Duration,
+    /// File that sets up TLS, client certificates, users, headers and a rate limit for every HTTP port, see docs/web-config.md
+    #[arg(long = "http.config", value_name = "FILE")]
+    pub http_config: Option<PathBuf>,
     /// Do not let pages of other origins call the API
     #[arg(long = "web.disable-cors", overrides_with = "no_disable_cors")]
     pub disable_cors: bool,

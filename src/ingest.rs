@@ -10,7 +10,8 @@ use axum::Router;
 use compat::http::{HeadCollector, ShipperMetrics};
 use compat::objstore::Bucket;
 use compat::remote::{
-    Dialect, HeadTarget, OtlpSettings, WriteSettings, Writer, is_valid_tenant, otlp_router, write_router,
+    CertificateField, Dialect, HeadTarget, OtlpSettings, WriteSettings, Writer, is_valid_tenant, otlp_router,
+    write_router,
 };
 use http::HeaderName;
 use object_store::ObjectStore;
@@ -26,7 +27,7 @@ use storage::tsdb::{Cut, Tsdb, TsdbSettings};
 use storage::wal::{Compression, RealDisk, SyncPolicy, WalSettings};
 use tokio::sync::Mutex;
 
-use crate::flags::{IngestFlags, WalSync};
+use crate::flags::{CertificateTenant, IngestFlags, WalSync};
 use crate::settings;
 
 /// How often blocks are cut, uploaded and deleted, where there are any to.
@@ -89,8 +90,19 @@ impl IngestSettings {
         };
         let default_tenant = flags.default_tenant.clone();
         let tsdb = TsdbSettings { head, wal, default_tenant, retention_ms: ms(flags.retention) };
+        let tenant_field = flags.tenant_certificate_field.map(|field| match field {
+            CertificateTenant::Organization => CertificateField::Organization,
+            CertificateTenant::OrganizationalUnit => CertificateField::OrganizationalUnit,
+            CertificateTenant::CommonName => CertificateField::CommonName,
+        });
+        if tenant_field.is_some() && flags.split_tenant_label.is_some() {
+            tracing::warn!(
+                "--receive.split-tenant-label-name lets a client write to other tenants than its certificate names"
+            );
+        }
         let write = WriteSettings {
             tenant_header,
+            tenant_field,
             default_tenant: flags.default_tenant.clone(),
             split_label: flags.split_tenant_label.clone(),
             ahead_max: (!flags.max_future.is_zero()).then_some(flags.max_future),
@@ -106,6 +118,20 @@ impl IngestSettings {
         let kept_ms = Some(self.tsdb.retention_ms).filter(|kept_ms| *kept_ms > 0);
         self.tsdb.retention_ms = kept_ms.map_or(copies_ms, |kept_ms| kept_ms.min(copies_ms));
         self
+    }
+
+    /// Checks that who writes shows a certificate, where it has to name the tenant; `verified` is whether the port for writes verifies any.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn check_certificates(&self, verified: bool) -> anyhow::Result<()> {
+        if self.write.tenant_field.is_some() && !verified {
+            bail!(
+                "--receive.tenant-certificate-field needs client certificates that are verified where writes come in: \
+                 --remote-write.server-tls-client-ca, or client_auth_type RequireAndVerifyClientCert in the file of --http.config"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -13,13 +13,13 @@ use compat::http::{
 };
 use compat::objstore::Bucket;
 use compat::remote::{Dialect, ReadSettings, Reader, federate_router, read_router};
+use compat::web::TlsPort;
 use engine::{Engine, EngineSettings};
 use prometheus_client::registry::Registry;
 use storage::bucket::{BlockState, SyncReport};
 use storage::side_index::{SideIndexCache, SideIndexSettings};
 use storage::store::{BucketSettings, BucketStore, UnionStore};
 use storage::{Clock, Store};
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
@@ -27,7 +27,7 @@ use crate::compaction::{Compaction, CompactionSettings};
 use crate::flags::{QueryFlags, QueryRoleFlags, ServerFlags};
 use crate::ingest::{Ingest, IngestSettings};
 use crate::own_metrics::OwnMetrics;
-use crate::server;
+use crate::server::{self, Port};
 use crate::settings::{self, ListenAddress, ServerSettings};
 use crate::signals::stop_signal;
 
@@ -86,9 +86,18 @@ pub struct IngestRole {
     /// Whose paths there are.
     pub dialects: Vec<Dialect>,
     /// An address of its own for the paths that write; without it they are on the address of everything else.
-    pub listen: Option<ListenAddress>,
+    pub listen: Option<WriteAddress>,
     /// Whether the metrics of this process are written, too.
     pub own_metrics: bool,
+}
+
+/// An address for the paths that write.
+#[derive(Debug)]
+pub struct WriteAddress {
+    /// The address.
+    pub address: ListenAddress,
+    /// TLS of its own, by flags.
+    pub tls: Option<TlsPort>,
 }
 
 impl QueryRole {
@@ -124,7 +133,7 @@ impl QueryRole {
     }
 
     async fn serve(
-        self,
+        mut self,
         server: &ServerSettings,
         engine: EngineSettings,
         api: ApiSettings,
@@ -133,11 +142,7 @@ impl QueryRole {
         background: Option<Handle>,
     ) -> anyhow::Result<()> {
         // a port that is taken is told before a long replay
-        let listener = server::listen(&server.address).await?;
-        let write_listener = match self.ingest.as_ref().and_then(|role| role.listen.as_ref()) {
-            Some(address) => Some(server::listen(address).await?),
-            None => None,
-        };
+        let (port, write_port) = self.listen(server).await?;
         let mut registry = Registry::default();
         register_process(&mut registry, &status.build.version, &status.build.revision, clock.now());
         let side_indexes =
@@ -164,7 +169,7 @@ impl QueryRole {
                     side_indexes,
                     &mut registry,
                 );
-                Some(server::meanwhile(&listener, starting_router(), opened).await??)
+                Some(server::meanwhile(&port, starting_router(), opened).await??)
             }
             None => None,
         };
@@ -185,9 +190,9 @@ impl QueryRole {
         let status = StatusApi::new(status, Arc::clone(&clock), readiness.clone(), registry);
         let own_metrics = self.own_metrics(&status, writes.as_ref(), &server.address, &clock);
         let mut served = Vec::new();
-        let more = match (&self.ingest, &writes, write_listener) {
-            (Some(role), Some(ingest), Some(listener)) => {
-                served.push((listener, ingest.router(&role.dialects)));
+        let more = match (&self.ingest, &writes, write_port) {
+            (Some(role), Some(ingest), Some(port)) => {
+                served.push((port, ingest.router(&role.dialects)));
                 more
             }
             (Some(role), Some(ingest), None) => more.merge(ingest.router(&role.dialects)),
@@ -197,7 +202,7 @@ impl QueryRole {
             Some((_, compaction)) => more.nest("/api/v1", Arc::clone(compaction.blocks()).router()),
             None => more,
         };
-        served.push((listener, api.router(status, more)));
+        served.push((port, api.router(status, more)));
         let work = Work { sync, writes, own_metrics, compaction };
         serve(server.grace_period, served, readiness, work).await
     }
@@ -210,6 +215,18 @@ impl QueryRole {
     ) -> Option<(Handle, Arc<Compaction>)> {
         let (settings, bucket) = (self.compaction.clone()?, self.bucket.clone()?);
         Some((background?, Arc::new(Compaction::new(bucket, settings, Arc::clone(clock), registry))))
+    }
+
+    /// Takes the address of everything, and that of writes where they have one of their own.
+    async fn listen(&mut self, server: &ServerSettings) -> anyhow::Result<(Port, Option<Port>)> {
+        let port = server::listen(&server.address, server.guard(None)).await?;
+        let Some(role) = &mut self.ingest else { return Ok((port, None)) };
+        let write_port = match role.listen.take() {
+            Some(WriteAddress { address, tls }) => Some(server::listen(&address, server.guard(tls)).await?),
+            None => None,
+        };
+        role.settings.check_certificates(write_port.as_ref().unwrap_or(&port).verifies_clients()?)?;
+        Ok((port, write_port))
     }
 
     fn own_metrics(
@@ -315,13 +332,12 @@ impl Work {
 /// Serves until a signal comes, or what goes on beside the requests fails.
 async fn serve(
     grace_period: Duration,
-    served: Vec<(TcpListener, Router)>,
+    served: Vec<(Port, Router)>,
     readiness: Readiness,
     work: Work,
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let serving =
-        served.into_iter().map(|(listener, router)| server::serve(listener, router, stopped.clone(), grace_period));
+    let serving = served.into_iter().map(|(port, router)| server::serve(port, router, stopped.clone(), grace_period));
     let serving = futures::future::join_all(serving);
     let until_signal = async {
         let ended: anyhow::Result<()> = tokio::select! {

@@ -9,7 +9,7 @@ use compat::remote::Dialect;
 use crate::data_dir::FolderLock;
 use crate::flags::ReceiveFlags;
 use crate::ingest::IngestSettings;
-use crate::query::{IngestRole, QueryRole};
+use crate::query::{IngestRole, QueryRole, WriteAddress};
 use crate::settings;
 
 /// Runs until a signal comes.
@@ -26,7 +26,8 @@ pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyho
         );
     }
     let lock = FolderLock::take(&flags.path)?;
-    let listen = settings::listen_address("--remote-write.address", &flags.remote_write_address)?;
+    let address = settings::listen_address("--remote-write.address", &flags.remote_write_address)?;
+    let tls = settings::write_tls(&flags.write_tls)?;
     let role = QueryRole {
         bucket: None,
         cache_dir: None,
@@ -37,7 +38,7 @@ pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyho
             settings: ingest,
             upload_to: bucket,
             dialects: vec![Dialect::Thanos],
-            listen: Some(listen),
+            listen: Some(WriteAddress { address, tls }),
             own_metrics: false,
         }),
     };

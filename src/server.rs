@@ -1,16 +1,19 @@
 //! The HTTP server: accepts connections, serves each as a task of its own, and stops without cutting answers short.
 //!
-//! A connection whose headers do not arrive in time is closed, and there are at most [`CONNECTIONS_MAX`] at once. After a signal
-//! no further connection is taken; those that are open finish the request under way, or are closed at the end of the grace
-//! period.
+//! A connection whose handshake or headers do not arrive in time is closed, and there are at most [`CONNECTIONS_MAX`] at once, those
+//! in their handshake included. After a signal no further connection is taken; those that are open finish the request under way, or are
+//! closed at the end of the grace period. Every port has its [`PortGuard`], which requests pass first.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
+use compat::web::{Accepted, ClientCertificate, PortGuard};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -19,24 +22,48 @@ use crate::settings::ListenAddress;
 
 /// Most connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the headers of a request may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after the system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// An address that is listened on, and what stands before it.
+pub struct Port {
+    listener: TcpListener,
+    guard: Arc<PortGuard>,
+}
+
+impl Port {
+    /// Whether client certificates are verified.
+    ///
+    /// # Errors
+    /// Where the guard's files cannot be used any more.
+    pub fn verifies_clients(&self) -> anyhow::Result<bool> {
+        Ok(self.guard.verifies_clients()?)
+    }
+}
+
 /// Takes the address.
 ///
 /// # Errors
-/// Where another process has it, or it is not this machine's.
-pub async fn listen(address: &ListenAddress) -> anyhow::Result<TcpListener> {
+/// Where another process has it, or it is not this machine's; or where the guard's files cannot be used any more.
+pub async fn listen(address: &ListenAddress, guard: PortGuard) -> anyhow::Result<Port> {
     let listener =
         TcpListener::bind(address.address).await.with_context(|| format!("cannot listen on {}", address.text))?;
-    tracing::info!(address = %listener.local_addr().unwrap_or(address.address), "listening for HTTP");
-    Ok(listener)
+    let tls = guard.speaks_tls()?;
+    if guard.asks_for_users()? && !tls {
+        tracing::warn!(address = address.text, "passwords come in the clear: there is no tls_server_config");
+    }
+    tracing::info!(tls, address = %listener.local_addr().unwrap_or(address.address), "listening for HTTP");
+    Ok(Port { listener, guard: Arc::new(guard) })
 }
 
 /// Serves `router` until `stop` turns true, then for as long as requests are under way, at most for the grace period.
-pub async fn serve(listener: TcpListener, router: axum::Router, stop: watch::Receiver<bool>, grace_period: Duration) {
+pub async fn serve(port: Port, router: Router, stop: watch::Receiver<bool>, grace_period: Duration) {
+    let Port { listener, guard } = port;
+    let router = guard.protect(router);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let mut stopping = stop.clone();
@@ -47,9 +74,9 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: watch::Rec
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let (stream, permit) = accepted;
-        let (router, stop) = (router.clone(), stop.clone());
+        let (guard, router, stop) = (Arc::clone(&guard), router.clone(), stop.clone());
         connections.spawn(async move {
-            serve_connection(stream, router, stop).await;
+            serve_connection(stream, &guard, router, stop).await;
             drop(permit);
         });
     }
@@ -60,17 +87,14 @@ pub async fn serve(listener: TcpListener, router: axum::Router, stop: watch::Rec
     }
 }
 
-/// Does `work` while requests to `listener` are answered by `router`; connections that are open then are closed.
+/// Does `work` while requests to `port` are answered by `router`; connections that are open then are closed.
 ///
 /// # Errors
 /// Where the listener cannot be shared.
-pub async fn meanwhile<T>(
-    listener: &TcpListener,
-    router: axum::Router,
-    work: impl Future<Output = T>,
-) -> anyhow::Result<T> {
-    let shared = rustix::io::dup(listener).context("cannot share the address")?;
-    let shared = TcpListener::from_std(shared.into()).context("cannot share the address")?;
+pub async fn meanwhile<T>(port: &Port, router: Router, work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let listener = rustix::io::dup(&port.listener).context("cannot share the address")?;
+    let listener = TcpListener::from_std(listener.into()).context("cannot share the address")?;
+    let shared = Port { listener, guard: Arc::clone(&port.guard) };
     let (_stop, stopped) = watch::channel(false);
     tokio::select! {
         done = work => Ok(done),
@@ -96,14 +120,39 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: axum::Router, mut stop: watch::Receiver<bool>) {
+/// Does the handshake, and then answers requests.
+async fn serve_connection(stream: TcpStream, guard: &PortGuard, router: Router, mut stop: watch::Receiver<bool>) {
     // only makes small answers later where it fails
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router);
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, guard.accept(stream)) => accepted,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    match accepted {
+        Ok(Ok(Accepted::Plain(stream))) => serve_http(stream, None, router, stop).await,
+        Ok(Ok(Accepted::Tls(stream, client))) => serve_http(stream, client, router, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection was refused"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Answers requests, each of which carries who the client is.
+async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    client: Option<ClientCertificate>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let service = tower::util::MapRequest::new(router, move |mut request: http::Request<hyper::body::Incoming>| {
+        if let Some(client) = &client {
+            request.extensions_mut().insert(client.clone());
+        }
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => {

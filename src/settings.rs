@@ -11,13 +11,14 @@ use compat::http::{ApiSettings, StatusSettings};
 use compat::objstore::{self, Bucket};
 use compat::parse_time;
 use compat::relabel::{Relabel, SELECTING};
+use compat::web::{PortGuard, TlsFlagNames, TlsFlags, TlsPort, WebAuth, WebFile};
 use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
 use promql::ParseOptions;
 use storage::bucket::{BlockFilters, KeepBlock, TimeBound};
 use storage::model::{ExternalLabels, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::flags::{DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, SelectFlags, ServerFlags};
+use crate::flags::{DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, SelectFlags, ServerFlags, WriteTlsFlags};
 use crate::memory::available_bytes;
 use crate::version::build_info;
 
@@ -28,15 +29,53 @@ pub struct ServerSettings {
     pub address: ListenAddress,
     /// How long requests under way may take after a signal to stop.
     pub grace_period: Duration,
+    /// The web configuration file, which all ports share.
+    pub web: Option<Arc<WebAuth>>,
+}
+
+impl ServerSettings {
+    /// What stands before a port; `tls` of its own goes before that of the file.
+    #[must_use]
+    pub fn guard(&self, tls: Option<TlsPort>) -> PortGuard {
+        PortGuard::new(self.web.clone(), tls)
+    }
 }
 
 /// Checks the server's flags.
 ///
 /// # Errors
-/// Where the address is none.
+/// Where the address is none, or the web configuration file is wrong.
 pub fn server_settings(flags: &ServerFlags) -> anyhow::Result<ServerSettings> {
     let address = listen_address("--http-address", &flags.http_address)?;
-    Ok(ServerSettings { address, grace_period: flags.http_grace_period })
+    let web = match flags.http_config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) => Some(Arc::new(WebAuth::try_new(Arc::new(WebFile::open(path)?))?)),
+        None => None,
+    };
+    Ok(ServerSettings { address, grace_period: flags.http_grace_period, web })
+}
+
+/// Checks the flags for the TLS of the remote write port, and reads its files.
+///
+/// # Errors
+/// Where one is wrong; the text names it.
+pub fn write_tls(flags: &WriteTlsFlags) -> anyhow::Result<Option<TlsPort>> {
+    let names = TlsFlagNames {
+        cert: "--remote-write.server-tls-cert",
+        key: "--remote-write.server-tls-key",
+        client_ca: "--remote-write.server-tls-client-ca",
+        min_version: "--remote-write.server-tls-min-version",
+        ciphers: "--remote-write.server-tls-ciphers",
+        curves: "--remote-write.server-tls-curves",
+    };
+    let flags = TlsFlags {
+        cert: flags.cert.clone().unwrap_or_default(),
+        key: flags.key.clone().unwrap_or_default(),
+        client_ca: flags.client_ca.clone().unwrap_or_default(),
+        min_version: flags.min_version.as_str().to_owned(),
+        ciphers: flags.ciphers.clone(),
+        curves: flags.curves.clone(),
+    };
+    Ok(TlsPort::open(&flags, names)?)
 }
 
 /// Where to listen.

@@ -27,7 +27,7 @@ pub async fn run(
     pages: Pages,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let listener = server::listen(&server.address).await?;
+    let listener = server::listen(&server.address, server.guard(None)).await?;
     let (stop, stopped) = watch::channel(false);
     let serving = server::serve(listener, pages.status.router(pages.v1, Router::new()), stopped, server.grace_period);
     let working = async {

@@ -123,6 +123,31 @@ fn a_bucket_that_goes_is_told_in_log_and_metrics() {
 }
 
 #[test]
+fn roles_that_take_no_writes_ask_for_users_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bucket, web) = (sample_bucket(folder.path()), folder.path().join("web.yml"));
+    // the password is wonder
+    std::fs::write(&web, "basic_auth_users: {alice: $2y$04$abcdefghijklmnopqrstuuetGRvO6QNMBbbIoo5tpQkbPXg26U9Qu}")
+        .unwrap();
+    let config = format!("--http.config={}", web.display());
+    let data_dir = format!("--data-dir={}", folder.path().join("c").display());
+    for role in [vec!["query"], vec!["compact", &data_dir, "--wait", "--downsampling.disable"]] {
+        let flags = [&bucket, "--http-address=127.0.0.1:0", &config];
+        let mut process = quiver(&[&role[..], &flags].concat()).spawn().unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        let mut server = Server { process, log, address: String::new() };
+        let listening = server.wait_for("listening for HTTP");
+        server.address = listening.split("address=").nth(1).unwrap().trim().to_owned();
+        assert!(server.get("/-/healthy").starts_with("HTTP/1.1 401"));
+        assert!(
+            server
+                .get("/-/healthy HTTP/1.1\r\nAuthorization: Basic YWxpY2U6d29uZGVy\r\nX:")
+                .starts_with("HTTP/1.1 200")
+        );
+    }
+}
+
+#[test]
 fn an_occupied_port_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,5 @@
-//! Other people's contracts: the Prometheus HTTP API with Thanos's parameters, and the objstore YAML of Thanos.
+//! Other people's contracts: the Prometheus HTTP API with Thanos's parameters, the objstore YAML of Thanos, and the web configuration
+//! file of exporter-toolkit.
 //!
 //! Only this crate knows foreign wire types; what it hands on are the types of engine and storage.
 
@@ -8,6 +9,7 @@ mod instant;
 pub mod objstore;
 pub mod relabel;
 pub mod remote;
+pub mod web;
 mod yaml;
 
 pub use duration::{DurationError, parse_duration_flag};

@@ -39,7 +39,10 @@ pub use head_target::HeadTarget;
 pub use otlp::{OtlpSettings, OtlpWriter, TranslationStrategy};
 pub use read::{ReadSettings, Reader};
 pub use target::{Refusal, RefusalKind, SeriesSink, Tally, WriteError, WriteRequest, WriteTarget};
-pub use tenant::{DEFAULT_TENANT, DEFAULT_TENANT_HEADER, InvalidTenant, is_valid_tenant, tenant_of};
+pub use tenant::{
+    CertificateField, DEFAULT_TENANT, DEFAULT_TENANT_HEADER, InvalidTenant, NoCertificateTenant, is_valid_tenant,
+    tenant_of, tenant_of_certificate,
+};
 pub use wire::Malformed;
 pub use write::{Dialect, WriteSettings, Writer};
 

@@ -18,6 +18,8 @@ pub struct ReceiveFlags {
     #[arg(long = "remote-write.address", value_name = "HOST:PORT", default_value = "0.0.0.0:19291")]
     pub remote_write_address: String,
     #[command(flatten)]
+    pub write_tls: WriteTlsFlags,
+    #[command(flatten)]
     pub ingest: IngestFlags,
     #[command(flatten)]
     pub objstore: ObjstoreFlags,
@@ -27,6 +29,66 @@ pub struct ReceiveFlags {
     pub query: QueryFlags,
     #[command(flatten)]
     pub log: LogFlags,
+}
+
+/// TLS of the remote write port.
+#[derive(Debug, Clone, Args)]
+pub struct WriteTlsFlags {
+    /// File with the TLS certificate of the remote write port, in place of that of --http.config; leave blank for none
+    #[arg(long = "remote-write.server-tls-cert", value_name = "FILE")]
+    pub cert: Option<String>,
+    /// File with its key
+    #[arg(long = "remote-write.server-tls-key", value_name = "FILE")]
+    pub key: Option<String>,
+    /// File with the CA that has signed the certificates which clients then have to show; leave blank for none
+    #[arg(long = "remote-write.server-tls-client-ca", value_name = "FILE")]
+    pub client_ca: Option<String>,
+    /// Least version of TLS on the remote write port; 1.0 and 1.1 are refused
+    #[arg(long = "remote-write.server-tls-min-version", value_name = "VERSION", default_value = "1.3")]
+    pub min_version: TlsVersion,
+    /// A cipher suite of TLS 1.2 for the remote write port, by its name in Go; may be repeated
+    #[arg(long = "remote-write.server-tls-ciphers", value_name = "SUITE")]
+    pub ciphers: Vec<String>,
+    /// A curve for the remote write port: CurveP256, CurveP384 or X25519; may be repeated
+    #[arg(long = "remote-write.server-tls-curves", value_name = "CURVE")]
+    pub curves: Vec<String>,
+}
+
+/// A version of TLS that Thanos knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsVersion {
+    #[value(name = "1.0")]
+    Tls10,
+    #[value(name = "1.1")]
+    Tls11,
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+impl TlsVersion {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls10 => "1.0",
+            Self::Tls11 => "1.1",
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+}
+
+/// Which name in a client's certificate is its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "camelCase")]
+pub enum CertificateTenant {
+    /// The first organization.
+    Organization,
+    /// The first organizational unit.
+    OrganizationalUnit,
+    /// The common name.
+    CommonName,
 }
 
 /// How writes are taken, and what becomes of them.
@@ -65,6 +127,9 @@ pub struct IngestFlags {
     /// Header that names the tenant of a write
     #[arg(long = "receive.tenant-header", value_name = "HEADER", default_value = "THANOS-TENANT")]
     pub tenant_header: String,
+    /// Which name in the client's certificate is the tenant of a write, in place of the header; a write without it is refused
+    #[arg(long = "receive.tenant-certificate-field", value_name = "FIELD")]
+    pub tenant_certificate_field: Option<CertificateTenant>,
     /// Tenant of writes that name none
     #[arg(long = "receive.default-tenant-id", value_name = "TENANT", default_value = "default-tenant")]
     pub default_tenant: String,

@@ -11,6 +11,8 @@ mod ledger;
 mod memory;
 mod requests;
 mod server;
+mod tls;
+mod web;
 mod written;
 
 use storage::{Clock, SystemClock};

@@ -113,7 +113,8 @@ impl Server {
         Self::data_of(&Answer::of(send(&self.address, &format!("GET {path}"), "", b"")))
     }
 
-    fn data_of(answer: &Answer) -> serde_json::Value {
+    /// `data` of a success without warnings.
+    pub fn data_of(answer: &Answer) -> serde_json::Value {
         assert!(answer.head.contains("application/json"), "{}", answer.head);
         let mut json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(json["status"], "success", "{json}");
@@ -150,6 +151,11 @@ impl Answer {
         let mut bytes = Vec::new();
         // a server that refuses a body without reading it may reset the connection
         let _ = stream.read_to_end(&mut bytes);
+        Self::from_bytes(bytes)
+    }
+
+    /// Head and body apart.
+    pub fn from_bytes(mut bytes: Vec<u8>) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer's head");
         let body = bytes.split_off(end + 4);
         let head = String::from_utf8(bytes).unwrap().to_ascii_lowercase();

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
 pub use names::TranslationStrategy;
 
@@ -30,7 +30,7 @@ use super::media_type::{WriteVersion, parse};
 use super::series::{Admission, Output};
 use super::target::{SeriesSink, Tally, WriteError, WriteRequest};
 use super::wire::Malformed;
-use super::write::{Dialect, Failure, Outcome, Writer, status_of};
+use super::write::{Dialect, Failure, Outcome, Sender, Writer, status_of};
 use translate::Translation;
 
 /// How OTLP is translated; the defaults are Prometheus's.
@@ -73,14 +73,14 @@ pub struct OtlpWriter {
 }
 
 /// `POST /api/v1/otlp/v1/metrics`
-pub async fn prometheus(State(otlp): State<Arc<OtlpWriter>>, headers: HeaderMap, body: Body) -> Response {
+pub async fn prometheus(State(otlp): State<Arc<OtlpWriter>>, from: Sender, body: Body) -> Response {
     // OTLP answers 200 in both.
-    otlp.writer.answer(Dialect::Thanos, write(&otlp, Dialect::Prometheus, &headers, body)).await
+    otlp.writer.answer(Dialect::Thanos, write(&otlp, Dialect::Prometheus, &from, body)).await
 }
 
 /// `POST /api/v1/otlp`
-pub async fn thanos(State(otlp): State<Arc<OtlpWriter>>, headers: HeaderMap, body: Body) -> Response {
-    otlp.writer.answer(Dialect::Thanos, write(&otlp, Dialect::Thanos, &headers, body)).await
+pub async fn thanos(State(otlp): State<Arc<OtlpWriter>>, from: Sender, body: Body) -> Response {
+    otlp.writer.answer(Dialect::Thanos, write(&otlp, Dialect::Thanos, &from, body)).await
 }
 
 /// By how much less JSON is taken than protobuf: parsed, it takes up to so much more memory.
@@ -110,9 +110,10 @@ impl WriteRequest for OtlpRequest<'_> {
     }
 }
 
-async fn write(otlp: &OtlpWriter, dialect: Dialect, headers: &HeaderMap, body: Body) -> Outcome {
+async fn write(otlp: &OtlpWriter, dialect: Dialect, from: &Sender, body: Body) -> Outcome {
     let writer = &otlp.writer;
-    let admission = writer.admission(headers, true)?;
+    let admission = writer.admission(from, true)?;
+    let headers = &from.headers;
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim();
     let content_type = text(header::CONTENT_TYPE);
     let media_type = parse(content_type).map_or("", |(media_type, _)| media_type);

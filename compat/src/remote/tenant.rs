@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::web::ClientCertificate;
+
 /// The header that Thanos's components use among themselves.
 pub const DEFAULT_TENANT_HEADER: &str = "THANOS-TENANT";
 /// The tenant of a request that names none.
@@ -35,6 +37,50 @@ pub fn tenant_of(headers: &HeaderMap, header: &HeaderName, default: &str) -> Res
         None => default,
     };
     if is_valid_tenant(name) { Ok(name.to_owned()) } else { Err(InvalidTenant) }
+}
+
+/// Which name in a client's certificate is its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateField {
+    /// The subject's first organization.
+    Organization,
+    /// The subject's first organizational unit.
+    OrganizationalUnit,
+    /// The subject's common name.
+    CommonName,
+}
+
+/// A request whose certificate names no tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoCertificateTenant {
+    /// There is no certificate, or none that was verified.
+    #[error("could not get required certificate field from client cert")]
+    NoCertificate,
+    /// It lacks the field.
+    #[error("could not get {0} field from client cert")]
+    NoField(&'static str),
+    /// What it names cannot be a tenant.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTenant),
+}
+
+/// The tenant that the client's certificate names. Without one the request is to be refused, as in Thanos: a header or a default would
+/// let anybody in.
+///
+/// # Errors
+/// [`NoCertificateTenant`]
+pub fn tenant_of_certificate(
+    certificate: Option<&ClientCertificate>,
+    field: CertificateField,
+) -> Result<String, NoCertificateTenant> {
+    let certificate = certificate.ok_or(NoCertificateTenant::NoCertificate)?;
+    let (value, name) = match field {
+        CertificateField::Organization => (certificate.organization(), "organization"),
+        CertificateField::OrganizationalUnit => (certificate.organizational_unit(), "organizationalUnit"),
+        CertificateField::CommonName => (certificate.common_name(), "commonName"),
+    };
+    let tenant = value.filter(|value| !value.is_empty()).ok_or(NoCertificateTenant::NoField(name))?;
+    if is_valid_tenant(tenant) { Ok(tenant.to_owned()) } else { Err(InvalidTenant.into()) }
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! samples is a 400 to Prometheus and, in version 1.0, a 409 to Thanos. Every answer tells in three headers how much was
 //! written. What is worth another try is a 503 or 429 with `Retry-After`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use storage::Clock;
 use storage::model::Timestamp;
@@ -21,7 +23,8 @@ use super::media_type::{WriteVersion, negotiate};
 use super::series::Admission;
 use super::snappy::{SnappyError, declared_len, decompress};
 use super::target::{RefusalKind, Tally, WriteError, WriteTarget};
-use super::tenant::{DEFAULT_TENANT, tenant_of};
+use super::tenant::{CertificateField, DEFAULT_TENANT, tenant_of, tenant_of_certificate};
+use crate::web::ClientCertificate;
 
 /// Bytes of a symbol in the table.
 const SYMBOL_BYTES: usize = 16;
@@ -35,6 +38,8 @@ const SYMBOLS_MIN: usize = 1_024;
 pub struct WriteSettings {
     /// `--receive.tenant-header`
     pub tenant_header: HeaderName,
+    /// `--receive.tenant-certificate-field`; where it is set, headers are not looked at.
+    pub tenant_field: Option<CertificateField>,
     /// `--receive.default-tenant-id`
     pub default_tenant: String,
     /// `--receive.split-tenant-label-name`
@@ -56,6 +61,7 @@ impl Default for WriteSettings {
     fn default() -> Self {
         Self {
             tenant_header: HeaderName::from_static("thanos-tenant"),
+            tenant_field: None,
             default_tenant: DEFAULT_TENANT.to_owned(),
             split_label: None,
             body_max: 32 << 20,
@@ -105,10 +111,15 @@ impl Writer {
     /// Whose request it is and what its series are checked against.
     ///
     /// # Errors
-    /// Where its headers name a tenant that cannot be.
-    pub fn admission(&self, headers: &HeaderMap, name_required: bool) -> Result<Admission, Failure> {
-        let tenant = tenant_of(headers, &self.settings.tenant_header, &self.settings.default_tenant)
-            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    /// Where its headers name a tenant that cannot be, or its certificate has to and does not.
+    pub fn admission(&self, from: &Sender, name_required: bool) -> Result<Admission, Failure> {
+        let settings = &self.settings;
+        let tenant = match settings.tenant_field {
+            Some(field) => tenant_of_certificate(from.certificate.as_ref(), field).map_err(|error| error.to_string()),
+            None => tenant_of(&from.headers, &settings.tenant_header, &settings.default_tenant)
+                .map_err(|error| error.to_string()),
+        };
+        let tenant = tenant.map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error))?;
         Ok(Admission { tenant, split_label: self.settings.split_label.clone(), latest: self.latest(), name_required })
     }
 
@@ -161,6 +172,24 @@ impl Writer {
     }
 }
 
+/// What a request tells of itself before its body.
+pub struct Sender {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Who its client is by a verified certificate.
+    pub certificate: Option<ClientCertificate>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        // nobody needs them after this
+        let headers = std::mem::take(&mut parts.headers);
+        Ok(Self { headers, certificate: parts.extensions.get::<ClientCertificate>().cloned() })
+    }
+}
+
 /// How much was written, and why not all where a status says so.
 pub type Outcome = Result<Tally, (Failure, Tally)>;
 
@@ -210,18 +239,19 @@ impl IntoResponse for Failure {
 }
 
 /// `POST /api/v1/write`
-pub async fn prometheus(State(writer): State<Arc<Writer>>, headers: HeaderMap, body: Body) -> Response {
-    writer.answer(Dialect::Prometheus, write(&writer, Dialect::Prometheus, &headers, body)).await
+pub async fn prometheus(State(writer): State<Arc<Writer>>, from: Sender, body: Body) -> Response {
+    writer.answer(Dialect::Prometheus, write(&writer, Dialect::Prometheus, &from, body)).await
 }
 
 /// `POST /api/v1/receive`
-pub async fn thanos(State(writer): State<Arc<Writer>>, headers: HeaderMap, body: Body) -> Response {
-    writer.answer(Dialect::Thanos, write(&writer, Dialect::Thanos, &headers, body)).await
+pub async fn thanos(State(writer): State<Arc<Writer>>, from: Sender, body: Body) -> Response {
+    writer.answer(Dialect::Thanos, write(&writer, Dialect::Thanos, &from, body)).await
 }
 
-async fn write(writer: &Writer, dialect: Dialect, headers: &HeaderMap, body: Body) -> Outcome {
+async fn write(writer: &Writer, dialect: Dialect, from: &Sender, body: Body) -> Outcome {
     // Thanos writes series without a name too.
-    let admission = writer.admission(headers, dialect == Dialect::Prometheus)?;
+    let admission = writer.admission(from, dialect == Dialect::Prometheus)?;
+    let headers = &from.headers;
     let version = negotiate(headers).map_err(|text| Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))?;
     let _pass = writer.pass().await?;
     let limit = writer.settings.body_max;
