@@ -17,12 +17,15 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use compat::parse_duration_flag;
 
-pub use self::bucket::{BucketTool, Column, InspectFlags, LsFlags, ReplicateFlags, TableFormat, UploadBlocksFlags};
+pub use self::bucket::{
+    BucketTool, CleanupFlags, Column, InspectFlags, Issue, LsFlags, MarkFlags, MarkerFile, ReplicateFlags,
+    RetentionFlags, RewriteFlags, SweepFlags, TableFormat, UploadBlocksFlags, VerifyFlags,
+};
 pub use self::compact::{AllCompactFlags, CompactDeduplication, CompactRoleFlags, Scratch, UpkeepFlags};
 pub use self::generate::GenerateFlags;
 pub use self::ingest::{CertificateTenant, IngestFlags, ReceiveFlags, WalSync, WriteTlsFlags};
 pub use self::load::{LoadFlags, Start};
-pub use self::select::SelectFlags;
+pub use self::select::{RelabelSelectFlags, SelectFlags};
 use crate::memory::{ByteSize, parse_byte_size};
 
 /// Long-term storage for Prometheus metrics, and PromQL over it.
@@ -278,8 +281,14 @@ pub fn parse(
 }
 
 /// Flags whose values hold secrets, or may.
-const SECRET_FLAGS: [&str; 4] =
-    ["objstore.config", "objstore.config-file", "objstore-to.config", "objstore-to.config-file"];
+const SECRET_FLAGS: [&str; 6] = [
+    "objstore.config",
+    "objstore.config-file",
+    "objstore-to.config",
+    "objstore-to.config-file",
+    "objstore-backup.config",
+    "objstore-backup.config-file",
+];
 
 fn flag_values(command: &clap::Command, matches: &ArgMatches) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::net::ToSocketAddrs;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use storage::bucket::{BlockFilters, KeepBlock, TimeBound};
 use storage::model::{ExternalLabels, Timestamp};
 use tokio::runtime::Handle;
 
-use crate::flags::{DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, SelectFlags, ServerFlags, WriteTlsFlags};
+use crate::flags::{
+    DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, RelabelSelectFlags, SelectFlags, ServerFlags, WriteTlsFlags,
+};
 use crate::memory::available_bytes;
 use crate::version::build_info;
 
@@ -120,19 +123,39 @@ pub fn bucket(flags: &ObjstoreFlags) -> anyhow::Result<Option<Bucket>> {
 /// # Errors
 /// Where one is wrong; the text names it.
 pub fn block_filters(flags: &SelectFlags) -> anyhow::Result<BlockFilters> {
-    let (text, source) = match (&flags.relabel_config_file, &flags.relabel_config) {
-        (Some(path), _) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("--selector.relabel-config-file={}", path.display()))?;
-            (text, path.display().to_string())
-        }
-        (None, text) => (text.clone().unwrap_or_default(), "--selector.relabel-config".to_owned()),
-    };
-    let rules = Relabel::from_yaml(&text, &source, Some(&SELECTING))?;
-    let keep = (!rules.is_empty()).then(|| KeepBlock::new(move |labels| rules.apply(labels).is_some()));
     let min_time = time_bound("--min-time", &flags.min_time)?;
     let max_time = time_bound("--max-time", &flags.max_time)?;
+    let keep = keep_blocks(&flags.relabel)?;
     Ok(BlockFilters { min_time: Some(min_time), max_time: Some(max_time), keep, ..BlockFilters::default() })
+}
+
+/// Checks the flags that choose blocks by labels; none where all are chosen.
+///
+/// # Errors
+/// As [`block_filters`].
+pub fn keep_blocks(flags: &RelabelSelectFlags) -> anyhow::Result<Option<KeepBlock>> {
+    let file = (flags.relabel_config_file.as_deref(), flags.relabel_config.as_deref());
+    let (text, source) = path_or_content("--selector.relabel-config", file)?.unwrap_or_default();
+    let rules = Relabel::from_yaml(&text, &source, Some(&SELECTING))?;
+    Ok((!rules.is_empty()).then(|| KeepBlock::new(move |labels| rules.apply(labels).is_some())))
+}
+
+/// The text of the file of `<flag>-file`, or that of `flag`, and how errors name it; none where neither was given.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn path_or_content(
+    flag: &str,
+    given: (Option<&FilePath>, Option<&str>),
+) -> anyhow::Result<Option<(String, String)>> {
+    match given {
+        (Some(path), _) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("{flag}-file={}", path.display()))?;
+            Ok(Some((text, path.display().to_string())))
+        }
+        (None, Some(text)) => Ok(Some((text.to_owned(), flag.to_owned()))),
+        (None, None) => Ok(None),
+    }
 }
 
 /// A time of RFC 3339, or a duration that is added to now; a minus sign before it takes it off.

@@ -3,6 +3,7 @@
 //!
 //! Only this crate knows foreign wire types; what it hands on are the types of engine and storage.
 
+mod deletion;
 mod duration;
 pub mod http;
 mod instant;
@@ -12,5 +13,6 @@ pub mod remote;
 pub mod web;
 mod yaml;
 
+pub use deletion::{DeletionRequest, yaml_to_json};
 pub use duration::{DurationError, parse_duration_flag};
 pub use instant::{format_rfc3339, parse_time};

@@ -21,6 +21,7 @@ mod merge_overlaps;
 mod output;
 mod overlap;
 mod penalty_fold;
+mod rewrite;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub use downsample::DownsampleExec;
 pub use error::{CompactError, Damage};
 pub use merge_overlaps::MergeOverlapsExec;
 pub use overlap::{OverlapMerge, StoredChunk};
+pub use rewrite::RewriteJob;
 
 use crate::concat::ConcatExec;
 use crate::error::Error;
@@ -110,18 +112,9 @@ impl Job {
     ) -> Result<Vec<BlockMeta>, CompactError> {
         let blocks: Vec<BlockId> = self.inputs.iter().map(BlockStore::id).collect();
         let parts = self.parts().await.map_err(|error| CompactError::of_storage(error, &blocks))?;
-        let pool = Arc::new(QueryPool::new(Arc::clone(&settings.memory)));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc();
-        let runtime = runtime.map_err(|error| CompactError::Internal(error.to_string()))?;
-        let context = TaskContext::default().with_runtime(runtime).with_session_config(SessionConfig::new());
-        let resolutions = Resolutions {
-            input_ms: self.inputs.first().map_or(RAW, |block| block.meta().resolution_ms()),
-            outputs_ms: self.outputs.iter().map(|output| output.meta.resolution_ms()).collect(),
-        };
-        let plan = plan(parts, self.merge, &resolutions, settings.partitions);
-        let plan = plan.map_err(|error| CompactError::of_plan(error, &blocks))?;
-        let written = OutputWriter::write_all(plan, Arc::new(context), self.outputs, settings, progress, now);
-        written.await.map_err(|error| CompactError::of_plan(error, &blocks))
+        let input_ms = self.inputs.first().map_or(RAW, |block| block.meta().resolution_ms());
+        let work = Work { parts, blocks, input_ms, merge: self.merge, outputs: self.outputs };
+        work.run(settings, progress, now).await
     }
 
     /// The series of each block, its own labels only.
@@ -137,6 +130,37 @@ impl Job {
             Ok::<_, storage::Error>(part.map(checked))
         });
         Ok(try_join_all(selections).await?.into_iter().flatten().collect())
+    }
+}
+
+/// Series that were selected, and what becomes of them.
+struct Work {
+    parts: Vec<Arc<dyn SeriesPart>>,
+    /// The blocks that they are of.
+    blocks: Vec<BlockId>,
+    /// The resolution of these, in milliseconds.
+    input_ms: i64,
+    merge: OverlapMerge,
+    outputs: Vec<Output>,
+}
+
+impl Work {
+    async fn run(
+        self,
+        settings: &JobSettings,
+        progress: &dyn Progress,
+        now: Timestamp,
+    ) -> Result<Vec<BlockMeta>, CompactError> {
+        let pool = Arc::new(QueryPool::new(Arc::clone(&settings.memory)));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc();
+        let runtime = runtime.map_err(|error| CompactError::Internal(error.to_string()))?;
+        let context = TaskContext::default().with_runtime(runtime).with_session_config(SessionConfig::new());
+        let outputs_ms = self.outputs.iter().map(|output| output.meta.resolution_ms()).collect();
+        let resolutions = Resolutions { input_ms: self.input_ms, outputs_ms };
+        let plan = plan(self.parts, self.merge, &resolutions, settings.partitions);
+        let plan = plan.map_err(|error| CompactError::of_plan(error, &self.blocks))?;
+        let written = OutputWriter::write_all(plan, Arc::new(context), self.outputs, settings, progress, now);
+        written.await.map_err(|error| CompactError::of_plan(error, &self.blocks))
     }
 }
 

@@ -1,11 +1,16 @@
 //! Flags of `tools bucket`: those of Thanos.
 
+mod change;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use storage::model::BlockId;
 
+pub use self::change::{
+    CleanupFlags, Issue, MarkFlags, MarkerFile, RetentionFlags, RewriteFlags, SweepFlags, VerifyFlags,
+};
 use super::select::SelectFlags;
 use super::{LogFlags, ObjstoreFlags, ServerFlags, duration};
 
@@ -16,6 +21,16 @@ pub enum BucketTool {
     Ls(Box<LsFlags>),
     /// Show the blocks of a bucket as a table.
     Inspect(Box<InspectFlags>),
+    /// Look for what is known to go wrong with blocks, and repair what can be.
+    Verify(Box<VerifyFlags>),
+    /// Mark blocks for deletion, or against compaction or downsampling, or remove such a mark.
+    Mark(Box<MarkFlags>),
+    /// Delete blocks that are marked for it, and uploads that were given up.
+    Cleanup(Box<CleanupFlags>),
+    /// Mark blocks for deletion that are past their retention.
+    Retention(Box<RetentionFlags>),
+    /// Write blocks anew without some of their samples, or with other labels.
+    Rewrite(Box<RewriteFlags>),
     /// Copy blocks into another bucket, once or again and again.
     Replicate(Box<ReplicateFlags>),
     /// Upload the blocks of a local folder.

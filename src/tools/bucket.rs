@@ -1,11 +1,16 @@
 //! `quiver tools bucket`: what can be done with a bucket, one file a command.
 
+mod anew;
 mod inspect;
 mod ls;
+mod mark;
 mod replicate;
+mod rewrite;
+mod sweep;
 mod table;
 mod template;
 mod upload_blocks;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +22,7 @@ use object_store::path::Path;
 use storage::block::BlockMeta;
 use storage::bucket::{BlockFilters, FoundBlocks, MetaSync};
 use storage::model::{BlockId, Timestamp};
+use storage::shipper::Retry;
 
 use crate::flags::{BucketTool, ObjstoreFlags};
 use crate::{logging, settings};
@@ -37,6 +43,26 @@ pub fn run(tool: &BucketTool, flag_values: BTreeMap<String, String>) -> anyhow::
         BucketTool::Inspect(flags) => {
             logging::start(flags.log);
             block_on(inspect::run(flags))
+        }
+        BucketTool::Verify(flags) => {
+            logging::start(flags.log);
+            block_on(verify::run(flags))
+        }
+        BucketTool::Mark(flags) => {
+            logging::start(flags.log);
+            block_on(mark::run(flags))
+        }
+        BucketTool::Cleanup(flags) => {
+            logging::start(flags.sweep.log);
+            block_on(sweep::clean_up(flags))
+        }
+        BucketTool::Retention(flags) => {
+            logging::start(flags.sweep.log);
+            block_on(sweep::retain(flags))
+        }
+        BucketTool::Rewrite(flags) => {
+            logging::start(flags.log);
+            block_on(rewrite::run(flags))
         }
         BucketTool::Replicate(flags) => {
             logging::start(flags.log);
@@ -60,6 +86,11 @@ fn open(flags: &ObjstoreFlags) -> anyhow::Result<Bucket> {
         Some(bucket) => Ok(bucket),
         None => bail!("--objstore.config-file or --objstore.config is needed, see docs/objstore.md"),
     }
+}
+
+/// The bucket, to mark and delete in.
+fn to_change(bucket: &Bucket) -> storage::compact::Bucket {
+    storage::compact::Bucket::new(Arc::clone(&bucket.store), Path::default(), META_CONCURRENCY, Retry::default())
 }
 
 /// Everything that the bucket says of its blocks. What cannot be read is told and left out.

@@ -8,6 +8,7 @@
 //! hand (a mapped file, a fetched object), [`IndexWriter`] writes one front to back. Every checksum is verified
 //! before what it covers is believed.
 
+mod health;
 mod postings;
 mod reader;
 mod symbols;
@@ -21,6 +22,7 @@ use std::fmt;
 
 use crate::model::{TimeInterval, Timestamp};
 
+pub use health::IndexHealth;
 pub use reader::{IndexReader, SeriesCursor};
 pub use symbols::Symbols;
 pub use toc::{TOC_LEN, Toc};

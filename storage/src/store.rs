@@ -21,6 +21,7 @@ mod files;
 mod label_join;
 mod local_dir;
 mod request;
+mod rewrite;
 mod selection;
 mod union;
 
@@ -45,6 +46,7 @@ pub use fetch::BatchBuilder;
 pub use files::{BlockFiles, JoinedReads};
 pub use local_dir::LocalDirStore;
 pub use request::{KeyRange, LabelRequest, SeriesRequest};
+pub use rewrite::{Change, ChangeLog, RelabelSeries, Rewrite, SeriesDeletion};
 pub use union::UnionStore;
 
 /// Batches of [`series_schema`](crate::schema::series_schema), sorted by `labels`.

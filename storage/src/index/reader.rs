@@ -140,6 +140,11 @@ impl IndexReader {
         self.all_series()
     }
 
+    /// That something is wrong with a series.
+    pub(super) fn corrupt_series(&self, series: SeriesRef, reason: &str) -> Error {
+        self.origin.corrupt(as_usize(series.offset()), reason)
+    }
+
     fn postings_body(&self) -> &[u8] {
         &self.data[self.postings_body.clone()]
     }

@@ -29,6 +29,7 @@ use super::deletions;
 use super::fetch::{self, ChunkFetch};
 use super::files::BlockFiles;
 use super::label_join::LabelJoin;
+use super::rewrite::{ChangeLog, Rewrite};
 use super::selection::{SELECTION_COLUMNS, Selection, SelectionBuilder};
 use super::{
     ChunkPlace, KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet, SeriesStream, Store, StoreInfo,
@@ -147,6 +148,32 @@ impl BlockStore {
             return Ok(None);
         }
         Ok(Some(Arc::new(BlockPart::new(inner, request, selection, tombstones))))
+    }
+
+    /// All series as they are after `rewrite`, with chunks in the request's interval, and without external labels; nothing where
+    /// none are left. `log` is told of every series that does not stay as it is.
+    ///
+    /// # Errors
+    /// As [`Store::series`].
+    pub async fn select_rewritten(
+        &self,
+        rewrite: &Rewrite,
+        request: &SeriesRequest,
+        log: &mut dyn ChangeLog,
+    ) -> Result<Option<Arc<dyn SeriesPart>>> {
+        let inner = &self.inner;
+        let tombstones = inner.tombstones().await?;
+        let mut attempt = Attempt::default();
+        loop {
+            let side_index = inner.side_indexes.open(&inner.files).await?;
+            match rewrite.select(&side_index, request, Tombstones::clone(&tombstones), log).await {
+                Ok((selection, _)) if selection.len() == 0 => return Ok(None),
+                Ok((selection, deleted)) => {
+                    return Ok(Some(Arc::new(BlockPart::new(inner, request, selection, Arc::new(deleted)))));
+                }
+                Err(error) => attempt.failed(inner, error)?,
+            }
+        }
     }
 
     /// The label names of the series that a request asks for.

@@ -131,6 +131,21 @@ impl SelectionBuilder {
     /// [`Error::Budget`]; [`Error::Arrow`] for a malformed batch.
     pub fn push(&mut self, batch: &RecordBatch, deleted: impl Fn(u64, TimeInterval) -> bool) -> Result<()> {
         let labels = column(batch, LABELS)?.as_string_opt::<i32>().ok_or_else(|| wrong(LABELS))?;
+        let join = self.join.clone();
+        self.push_as(batch, deleted, |row, out| join.join(labels.value(row), out))
+    }
+
+    /// The same with other keys: `key` appends that of a row, and returns its replica number.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_as(
+        &mut self,
+        batch: &RecordBatch,
+        deleted: impl Fn(u64, TimeInterval) -> bool,
+        key: impl Fn(usize, &mut String) -> u32,
+    ) -> Result<()> {
+        let labels = column(batch, LABELS)?.as_string_opt::<i32>().ok_or_else(|| wrong(LABELS))?;
         let refs = column(batch, SERIES_REF)?.as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong(SERIES_REF))?;
         let lists = column(batch, CHUNKS)?.as_binary_opt::<i32>().ok_or_else(|| wrong(CHUNKS))?;
         let kept_lists = if self.keep_chunks { lists.get_array_memory_size() } else { 0 };
@@ -149,7 +164,7 @@ impl SelectionBuilder {
             }
             if wanted {
                 let key_start = self.keys.len();
-                let replica = self.join.join(labels.value(row), &mut self.keys);
+                let replica = key(row, &mut self.keys);
                 let (key_end, list_row) = (self.keys.len(), row as u32);
                 self.rows.push(SelectedRow { key_start, key_end, list, list_row, replica, series_ref });
             }
