@@ -20,8 +20,7 @@ use storage::side_index::{SideIndexCache, SideIndexSettings};
 use storage::{Clock, ManualClock};
 
 use crate::aggregates;
-use crate::bucket_samples::{by_block, raw, to_folder};
-use crate::faulty::{Faults, FaultyBucket};
+use crate::bucket_samples::to_folder;
 
 pub const HOUR_MS: i64 = 3_600_000;
 /// 2026-03-01, long after the data.
@@ -98,7 +97,7 @@ pub async fn load(folder: &std::path::Path) -> Arc<InMemory> {
 }
 
 /// What tells unmarked blocks apart: resolution, range, level, labels, sources.
-async fn shape(objects: &InMemory) -> Vec<String> {
+pub async fn shape(objects: &InMemory) -> Vec<String> {
     let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
     let names: Vec<String> = listed.into_iter().map(|object| object.location.to_string()).collect();
     let mut shapes = Vec::new();
@@ -153,19 +152,23 @@ async fn its_replicas_become_the_blocks_of_thanos() {
     golden("penalty", Some(OverlapMerge::Penalty), 2).await;
 }
 
-/// Six blocks of two hours of few series, with a gap in time so that there is something to do, and their samples.
-async fn small_bucket() -> Arc<InMemory> {
-    let folder = tempfile::tempdir().unwrap();
+/// What is in [`small_bucket`].
+pub fn small_workload() -> Workload {
     let start = 1_767_225_600_000;
-    let workload = Workload {
+    Workload {
         counters: 6,
         pods: Some(2),
         external_labels: vec![("cluster".to_owned(), "x".to_owned())],
-        scrape_interval_ms: 120_000,
+        scrape_interval_ms: 300_000,
         range: TimeRange { mint: start, maxt: start + 12 * HOUR_MS },
         ..Workload::default()
-    };
-    Generator::try_new(workload).unwrap().write_all(folder.path(), 1, &|_| ()).unwrap();
+    }
+}
+
+/// Six blocks of two hours of few series, with a gap in time so that there is something to do, and their samples.
+pub async fn small_bucket() -> Arc<InMemory> {
+    let folder = tempfile::tempdir().unwrap();
+    Generator::try_new(small_workload()).unwrap().write_all(folder.path(), 1, &|_| ()).unwrap();
     load(folder.path()).await
 }
 
@@ -189,50 +192,6 @@ pub async fn settle(store: Arc<dyn ObjectStore>, clock: &Arc<ManualClock>, scrat
             return outcome;
         }
     }
-}
-
-#[tokio::test]
-async fn no_sample_is_lost_whatever_fails() {
-    let seeds: u64 = std::env::var("QUIVER_COMPACT_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
-    let original = small_bucket().await;
-    let expected = raw(&by_block(&original, &[]).await, true);
-    assert!(expected.len() > 1_000);
-    let mut died = 0;
-    for seed in 0..seeds {
-        let (objects, scratch) = (copy(&original).await, tempfile::tempdir().unwrap());
-        let clock = Arc::new(ManualClock::new(NOW_MS));
-        let faults = Faults {
-            seed,
-            percent: [0, 5, 20][usize::try_from(seed % 3).unwrap()],
-            stale_percent: [0, 30][usize::try_from(seed % 2).unwrap()],
-            dies_after: (seed % 3 != 1).then_some(seed * 7 % 160),
-        };
-        let faulty = FaultyBucket::new(Arc::clone(&objects), faults);
-        for _ in 0..3 {
-            let ticking: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-            let compactor = compactor(Arc::new(faulty.clone()), ticking, scratch.path(), None);
-            let run = compactor.run();
-            tokio::select! {
-                biased;
-                _ = run => {}
-                () = faulty.dead() => died += 1,
-            }
-            // what may go at any time has its replacement
-            let found = raw(&by_block(&objects, &[]).await, true);
-            assert!(
-                found == expected,
-                "seed {seed}: {} of {} samples are in blocks that stay",
-                found.len(),
-                expected.len()
-            );
-            clock.set(clock.now() + 49 * HOUR_MS);
-        }
-        let outcome = settle(faulty.restarted(), &clock, scratch.path()).await;
-        assert!(outcome.halted.is_empty(), "seed {seed}: {outcome:?}");
-        assert!(raw(&by_block(&objects, &[]).await, true) == expected, "seed {seed}");
-        assert_eq!(shape(&objects).await.len(), 3, "seed {seed}: one block of 8 h, two of 2 h");
-    }
-    assert!(died > 0, "no run died");
 }
 
 #[tokio::test]

@@ -174,7 +174,7 @@ async fn every_sample_is_in_each_resolution_once_whatever_fails() {
             stale_percent: [0, 30][usize::try_from(seed % 2).unwrap()],
             dies_after: (seed % 3 != 1).then_some(60 + seed * 11 % 200),
         };
-        let faulty = FaultyBucket::new(Arc::clone(&objects), faults);
+        let faulty = FaultyBucket::new(Arc::clone(&objects), faults, Arc::default());
         for _ in 0..2 {
             let ticking: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
             let compactor = compactor_with(Arc::new(faulty.clone()), ticking, scratch.path(), None, |_| ());

@@ -32,6 +32,31 @@ pub struct Faults {
     pub dies_after: Option<u64>,
 }
 
+/// What befell requests, of all buckets that share it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Requests that failed before they took effect: as many timed out as were answered with 503.
+    pub before: AtomicU64,
+    /// Requests that failed after they took effect.
+    pub after: AtomicU64,
+    /// Reads that ended early without an error.
+    pub short_reads: AtomicU64,
+    /// Lists that were cut off with an error.
+    pub cut_lists: AtomicU64,
+    /// Lists that lacked an object, or showed one that was gone.
+    pub stale_lists: AtomicU64,
+    /// Processes that died.
+    pub died: AtomicU64,
+    /// Those of them that had begun an upload in parts, and not ended it.
+    pub died_in_upload: AtomicU64,
+}
+
+impl Tally {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Objects in memory, behind faults. What one process leaves the next finds: [`restarted`](Self::restarted).
 #[derive(Debug, Clone)]
 pub struct FaultyBucket {
@@ -43,7 +68,10 @@ pub struct FaultyBucket {
 #[derive(Debug)]
 struct State {
     faults: Faults,
+    tally: Arc<Tally>,
     requests: AtomicU64,
+    /// Uploads in parts that are under way.
+    uploads: AtomicU64,
     died: tokio::sync::Notify,
     created: Mutex<VecDeque<Path>>,
     deleted: Mutex<VecDeque<ObjectMeta>>,
@@ -60,14 +88,16 @@ enum Fault {
 }
 
 impl FaultyBucket {
-    /// The objects, with faults from now on.
-    pub fn new(objects: Arc<InMemory>, faults: Faults) -> Self {
+    /// The objects, with faults from now on, which are counted in `tally`.
+    pub fn new(objects: Arc<InMemory>, faults: Faults, tally: Arc<Tally>) -> Self {
         let (created, deleted) = (Mutex::default(), Mutex::default());
         Self {
             objects,
             state: Arc::new(State {
                 faults,
+                tally,
                 requests: AtomicU64::new(0),
+                uploads: AtomicU64::new(0),
                 died: tokio::sync::Notify::new(),
                 created,
                 deleted,
@@ -101,7 +131,13 @@ impl State {
 
     fn next(&self) -> Fault {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        if self.faults.dies_after.is_some_and(|last| number >= last) {
+        if let Some(last) = self.faults.dies_after.filter(|&last| number >= last) {
+            if number == last {
+                Tally::count(&self.tally.died);
+                if self.uploads.load(Ordering::Relaxed) > 0 {
+                    Tally::count(&self.tally.died_in_upload);
+                }
+            }
             self.died.notify_one();
             return Fault::Dead;
         }
@@ -122,13 +158,20 @@ impl State {
         tokio::task::yield_now().await;
         match fault {
             Fault::Dead => std::future::pending().await,
-            Fault::Before | Fault::Short => Err(unavailable()),
+            Fault::Before | Fault::Short => Err(self.failed(&self.tally.before)),
             Fault::After => {
                 request.await?;
-                Err(unavailable())
+                Err(self.failed(&self.tally.after))
             }
             Fault::None => request.await,
         }
+    }
+
+    /// A request that failed, by turns because nobody answered in time and because the server is overloaded.
+    fn failed(&self, counter: &AtomicU64) -> Error {
+        let number = counter.fetch_add(1, Ordering::Relaxed);
+        let source = if number % 2 == 0 { "operation timed out" } else { "503 service unavailable" };
+        Error::Generic { store: "faulty", source: source.into() }
     }
 
     fn note<T>(list: &Mutex<VecDeque<T>>, change: T) {
@@ -138,10 +181,6 @@ impl State {
             list.pop_front();
         }
     }
-}
-
-fn unavailable() -> Error {
-    Error::Generic { store: "faulty", source: "503 service unavailable".into() }
 }
 
 impl fmt::Display for FaultyBucket {
@@ -165,6 +204,7 @@ impl ObjectStore for FaultyBucket {
 
     async fn put_multipart_opts(&self, to: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let inner = self.state.run(self.objects.put_multipart_opts(to, options)).await?;
+        self.state.uploads.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(FaultyUpload { inner, state: Arc::clone(&self.state) }))
     }
 
@@ -174,13 +214,14 @@ impl ObjectStore for FaultyBucket {
         tokio::task::yield_now().await;
         match fault {
             Fault::Dead => std::future::pending().await,
-            Fault::Before | Fault::After => Err(unavailable()),
+            Fault::Before | Fault::After => Err(self.state.failed(&self.state.tally.before)),
             Fault::None => self.objects.get_opts(from, options).await,
             Fault::Short => {
                 let found = self.objects.get_opts(from, options).await?;
                 let (meta, range, attributes) = (found.meta.clone(), found.range.clone(), found.attributes.clone());
                 let whole = found.bytes().await?;
                 let cut = whole.slice(..whole.len() / 2);
+                Tally::count(&self.state.tally.short_reads);
                 let payload = GetResultPayload::Stream(stream::iter([Ok(cut)]).boxed());
                 Ok(GetResult { payload, meta, range, attributes })
             }
@@ -219,6 +260,9 @@ impl ObjectStore for FaultyBucket {
                 let below = |meta: &ObjectMeta| prefix.is_none_or(|prefix| meta.location.prefix_matches(prefix));
                 let deleted: Vec<_> =
                     self.state.deleted.lock().unwrap().iter().filter(|meta| below(meta)).cloned().collect();
+                if !deleted.is_empty() || !created.is_empty() {
+                    Tally::count(&self.state.tally.stale_lists);
+                }
                 let listed = objects.filter(move |object| {
                     let shown = object.as_ref().map_or(true, |object| !created.contains(&object.location));
                     futures::future::ready(shown)
@@ -229,7 +273,7 @@ impl ObjectStore for FaultyBucket {
         match fault {
             Fault::None => objects,
             Fault::Dead => std::future::pending().into_stream().boxed(),
-            _ => objects.take(1).chain(stream::iter([Err(unavailable())])).boxed(),
+            _ => objects.take(1).chain(stream::iter([Err(self.state.failed(&self.state.tally.cut_lists))])).boxed(),
         }
     }
 
@@ -257,11 +301,17 @@ impl MultipartUpload for FaultyUpload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         let state = Arc::clone(&self.state);
-        state.run(self.inner.complete()).await
+        let ended = state.run(self.inner.complete()).await;
+        if ended.is_ok() {
+            state.uploads.fetch_sub(1, Ordering::Relaxed);
+        }
+        ended
     }
 
     async fn abort(&mut self) -> Result<()> {
         let state = Arc::clone(&self.state);
-        state.run(self.inner.abort()).await
+        state.run(self.inner.abort()).await?;
+        state.uploads.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
     }
 }

@@ -7,3 +7,6 @@ mod buckets;
 mod downsampling;
 mod faulty;
 mod golden_jobs;
+mod killed;
+mod lossless;
+mod own_reader;

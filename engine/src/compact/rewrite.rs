@@ -13,7 +13,7 @@ use storage::block::BlockMeta;
 use storage::model::{TimeInterval, Timestamp};
 use storage::store::{BlockStore, ChangeLog, Rewrite, SeriesPart, SeriesRequest};
 
-use super::{CompactError, JobSettings, Output, OverlapMerge, Progress, write_parts};
+use super::{CompactError, JobSettings, Output, OverlapMerge, Progress, Work};
 
 /// A block that is written anew.
 #[derive(Debug, Clone)]
