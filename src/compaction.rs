@@ -1,6 +1,8 @@
 //! Compaction of one bucket as it goes on in a process: run after run, under a lease, with metrics and the API of blocks. `quiver compact`
 //! does nothing else; `quiver all` does it beside queries, on threads of its own that give way to them.
 
+mod progress;
+
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use storage::side_index::{SideIndexCache, SideIndexSettings};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use self::progress::watch;
 use crate::flags::UpkeepFlags;
 
 /// Parts in which files are uploaded, in bytes.
@@ -60,6 +63,7 @@ pub struct CompactionSettings {
     consistency_delay: Duration,
     wait_interval: Duration,
     cleanup_interval: Duration,
+    progress_interval: Duration,
     role: &'static str,
     /// Whether a group that cannot be compacted ends all work.
     pub halt_on_error: bool,
@@ -107,6 +111,7 @@ impl CompactionSettings {
             consistency_delay: flags.consistency_delay,
             wait_interval: flags.wait_interval,
             cleanup_interval: flags.cleanup_interval,
+            progress_interval: flags.progress_interval,
             role: means.role,
             halt_on_error: false,
             web_label: String::new(),
@@ -254,15 +259,25 @@ impl Compaction {
                 }
             }
         };
-        let Some(lease) = lease else { return self.run().await };
+        let Some(lease) = lease else { return self.watched().await };
         let ended = tokio::select! {
-            ended = self.run() => ended,
+            ended = self.watched() => ended,
             () = lost(&lease) => Err(anyhow::anyhow!("the lease of the bucket was lost")),
         };
         if let Err(error) = lease.release().await {
             tracing::warn!(%error, "cannot give up the lease; others wait until it is over");
         }
         ended
+    }
+
+    /// A run, and how far it is meanwhile.
+    async fn watched(&self) -> anyhow::Result<RunOutcome> {
+        let watching = watch(self.compactor.progress(), self.settings.progress_interval, &*self.metrics);
+        tokio::select! {
+            ended = Box::pin(self.run()) => ended,
+            // it never ends
+            () = watching => Err(anyhow::anyhow!("nobody watches any more")),
+        }
     }
 
     async fn run(&self) -> anyhow::Result<RunOutcome> {

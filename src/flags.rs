@@ -18,8 +18,8 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use compat::parse_duration_flag;
 
 pub use self::bucket::{
-    BucketTool, CleanupFlags, Column, InspectFlags, Issue, LsFlags, MarkFlags, MarkerFile, ReplicateFlags,
-    RetentionFlags, RewriteFlags, SweepFlags, TableFormat, UploadBlocksFlags, VerifyFlags,
+    BucketTool, CleanupFlags, Column, DownsampleFlags, InspectFlags, Issue, LsFlags, MarkFlags, MarkerFile,
+    ReplicateFlags, RetentionFlags, RewriteFlags, SweepFlags, TableFormat, UploadBlocksFlags, VerifyFlags,
 };
 pub use self::compact::{AllCompactFlags, CompactDeduplication, CompactRoleFlags, Scratch, UpkeepFlags};
 pub use self::generate::GenerateFlags;

@@ -313,3 +313,38 @@ fn a_part_of_a_series_goes_and_the_rest_stays() {
     assert!((low..high).contains(&count(&after)), "{} of {}", count(&after), count(&before));
     assert!(!bucket.folder.path().join("tmp").join(new).exists());
 }
+
+#[test]
+fn long_blocks_are_downsampled() {
+    let bucket = Bucket { folder: tempfile::tempdir().unwrap() };
+    let made = Command::new(env!("CARGO_BIN_EXE_quiver"))
+        .args([
+            "tools",
+            "generate",
+            "--series=3",
+            "--duration=144h",
+            "--end=2026-01-07T00:00:00Z",
+            "--block-duration=48h",
+        ])
+        .args(["--scrape-interval=5m", "--external-label=cluster=eu", "--no-side-index"])
+        .arg(format!("--out={}", bucket.root().display()))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let raw = bucket.names();
+    let spans: Vec<i64> = raw
+        .iter()
+        .map(|id| bucket.meta(id))
+        .map(|meta| meta["maxTime"].as_i64().unwrap() - meta["minTime"].as_i64().unwrap())
+        .collect();
+    let long = spans.iter().filter(|&&span| span >= 40 * 3_600_000).count();
+    assert!(long > 0, "{spans:?}");
+    let data = format!("--data-dir={}", bucket.folder.path().join("data").display());
+    bucket.done(&["downsample", "--single-run", &data]);
+    let made: Vec<Value> = bucket.names().iter().filter(|id| !raw.contains(id)).map(|id| bucket.meta(id)).collect();
+    assert_eq!(made.len(), long, "blocks of {spans:?} ms");
+    assert!(made.iter().all(|meta| meta["thanos"]["downsample"]["resolution"] == 300_000), "{made:?}");
+    // there is nothing left to do
+    bucket.done(&["downsample", "--single-run", &data]);
+    assert_eq!(bucket.names().len(), raw.len() + long);
+}

@@ -16,6 +16,7 @@
 mod downsampling;
 mod group_run;
 mod observer;
+mod run_progress;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ use storage::{Clock, Error, Result};
 use crate::compact::{JobSettings, OverlapMerge};
 use group_run::GroupRun;
 pub use observer::{Event, Observer, Todo};
+pub use run_progress::{Amount, RunProgress, Share, Snapshot};
 
 /// How a bucket is kept in order: Thanos's flags, checked.
 #[derive(Debug, Clone)]
@@ -72,6 +74,7 @@ pub struct BucketCompactor {
     observer: Arc<dyn Observer>,
     /// Groups, and downsamplings, that wait for somebody's decision, by their keys.
     halted: Mutex<BTreeMap<String, String>>,
+    progress: RunProgress,
 }
 
 /// What a run came to.
@@ -97,7 +100,22 @@ impl BucketCompactor {
         observer: Arc<dyn Observer>,
     ) -> Self {
         let sync = MetaSync::new(Arc::clone(bucket.store()), bucket.prefix().clone(), meta_concurrency).for_compactor();
-        Self { bucket, sync, settings, side_indexes, clock, observer, halted: Mutex::default() }
+        Self {
+            bucket,
+            sync,
+            settings,
+            side_indexes,
+            clock,
+            observer,
+            halted: Mutex::default(),
+            progress: RunProgress::default(),
+        }
+    }
+
+    /// How far the run is that is under way, or was last.
+    #[must_use]
+    pub fn progress(&self) -> &RunProgress {
+        &self.progress
     }
 
     /// Does all there is to do now. May be dropped at any point.
@@ -110,6 +128,7 @@ impl BucketCompactor {
         self.delete_marked(&view, &mut outcome).await;
         self.collect_garbage(&view, &mut outcome).await;
         let unread: Vec<String> = view.unread().map(|(id, unread)| format!("block {id}: {}", unread.reason)).collect();
+        self.tell_progress(&view);
         if unread.is_empty() {
             self.compact_groups(&view, &mut outcome).await;
         } else {
@@ -235,15 +254,8 @@ impl BucketCompactor {
 
     fn tell_progress(&self, view: &BucketView) {
         let CompactorSettings { plan, retention, downsamples, .. } = &self.settings;
-        let progress = Progress::of(view, plan, retention, *downsamples);
-        self.observer.observe(Event::Todo(Todo {
-            compactions: progress.compactions(),
-            compaction_blocks: progress.compaction_blocks(),
-            downsample_blocks: progress.downsample_blocks(),
-            deletion_blocks: progress.deletion_blocks(),
-            samples: progress.samples(),
-            bytes: progress.bytes(),
-        }));
+        self.progress.begin(&Progress::of(view, plan, retention, *downsamples));
+        self.observer.observe(Event::Todo(self.progress.todo()));
     }
 
     /// A block to read.

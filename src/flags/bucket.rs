@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use storage::model::BlockId;
 
 pub use self::change::{
-    CleanupFlags, Issue, MarkFlags, MarkerFile, RetentionFlags, RewriteFlags, SweepFlags, VerifyFlags,
+    CleanupFlags, DownsampleFlags, Issue, MarkFlags, MarkerFile, RetentionFlags, RewriteFlags, SweepFlags, VerifyFlags,
 };
 use super::select::SelectFlags;
 use super::{LogFlags, ObjstoreFlags, ServerFlags, duration};
@@ -29,6 +29,8 @@ pub enum BucketTool {
     Cleanup(Box<CleanupFlags>),
     /// Mark blocks for deletion that are past their retention.
     Retention(Box<RetentionFlags>),
+    /// Make downsampled blocks of those that are long enough, and nothing else of what a compactor does.
+    Downsample(Box<DownsampleFlags>),
     /// Write blocks anew without some of their samples, or with other labels.
     Rewrite(Box<RewriteFlags>),
     /// Copy blocks into another bucket, once or again and again.

@@ -85,6 +85,9 @@ pub struct UpkeepFlags {
     /// its end
     #[arg(long = "compact.cleanup-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub cleanup_interval: Duration,
+    /// How often the log says how far compaction is; 0s says it never. On a terminal a bar shows it
+    #[arg(long = "compact.progress-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub progress_interval: Duration,
     /// Blocks whose meta.json is read at once
     #[arg(long = "block-meta-fetch-concurrency", value_name = "N", default_value_t = 32,
           value_parser = clap::value_parser!(u32).range(1..=1000))]

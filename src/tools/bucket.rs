@@ -1,6 +1,7 @@
 //! `quiver tools bucket`: what can be done with a bucket, one file a command.
 
 mod anew;
+mod downsample;
 mod inspect;
 mod ls;
 mod mark;
@@ -59,6 +60,10 @@ pub fn run(tool: &BucketTool, flag_values: BTreeMap<String, String>) -> anyhow::
         BucketTool::Retention(flags) => {
             logging::start(flags.sweep.log);
             block_on(sweep::retain(flags))
+        }
+        BucketTool::Downsample(flags) => {
+            logging::start(flags.log);
+            block_on(downsample::run(flags, flag_values))
         }
         BucketTool::Rewrite(flags) => {
             logging::start(flags.log);

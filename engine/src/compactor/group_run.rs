@@ -13,7 +13,8 @@ use storage::compact::{
 };
 use storage::model::{BlockId, Timestamp};
 
-use super::{BucketCompactor, Event};
+use super::run_progress::GroupWritten;
+use super::{Amount, BucketCompactor, Event};
 use crate::compact::{CompactError, Damage, Job, Output};
 
 /// What is said of blocks of which something is wrong, rather than just to be left alone.
@@ -119,9 +120,12 @@ impl<'a> GroupRun<'a> {
                 for request in halt.set_aside() {
                     self.set_aside(&request).await?;
                 }
+                let commands = Commands(halt.blocks().iter().map(|block| block.id()).collect());
                 Err(Stop::Halted(format!(
-                    "{halt}; merge them with --compact.enable-vertical-compaction, or mark those for deletion that are \
-                     not wanted"
+                    "{halt}; merge them with --compact.enable-vertical-compaction, once their marks are removed: {}; or mark \
+                     what is not wanted for deletion: {}",
+                    commands.unmark(),
+                    commands.delete()
                 )))
             }
             Step::Merge(reason, inputs) => self.merge(reason, &inputs).await,
@@ -140,7 +144,12 @@ impl<'a> GroupRun<'a> {
             merge: compactor.settings.merge,
             outputs: [Output { meta }].into_iter().chain(lower.iter().cloned()).collect(),
         };
-        let all = match job.run(&compactor.settings.job, &(), now).await {
+        compactor.progress.merge_began(self.group.key(), amount(inputs));
+        let written = GroupWritten { run: &compactor.progress, group: self.group.key() };
+        let ended = job.run(&compactor.settings.job, &written, now).await;
+        compactor.progress.merge_ended(self.group.key(), ended.is_ok());
+        compactor.observer.observe(Event::Todo(compactor.progress.todo()));
+        let all = match ended {
             Ok(made) => made,
             Err(error) => {
                 compactor.observer.observe(Event::CompactionFailed { resolution_ms });
@@ -213,8 +222,9 @@ impl<'a> GroupRun<'a> {
                 let request = NoCompactRequest { id: block, reason: word, details: reason.clone() };
                 self.set_aside(&request).await?;
                 Err(Stop::Halted(format!(
-                    "{reason}; block {block} is marked against compaction, and the next run goes on without it: replace it \
-                     by a whole one, or mark it for deletion"
+                    "{reason}; block {block} is marked against compaction, and the next run goes on without it; replace it by a \
+                     whole one, or mark it for deletion: {}",
+                    Commands(vec![block]).delete()
                 )))
             }
             CompactError::Halt(reason) => Err(Stop::Halted(reason)),
@@ -229,5 +239,37 @@ impl<'a> GroupRun<'a> {
         self.compactor.observer.observe(Event::Marked { marker: NoCompactMark::FILE, reason: request.reason });
         self.no_compact.insert(request.id);
         Ok(())
+    }
+}
+
+/// What merging `inputs` reads.
+fn amount(inputs: &[Arc<BlockMeta>]) -> Amount {
+    let files = inputs.iter().flat_map(|block| &block.thanos).flat_map(|thanos| &thanos.files);
+    Amount {
+        compactions: 1,
+        blocks: inputs.len() as u64,
+        bytes: files.map(|file| file.size_bytes).fold(0, u64::saturating_add),
+        samples: inputs.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add),
+    }
+}
+
+/// What repairs a group that waits for somebody's decision, to be copied from the log.
+struct Commands(Vec<BlockId>);
+
+impl Commands {
+    /// Marks the blocks for deletion.
+    fn delete(&self) -> String {
+        self.mark(DeletionMark::FILE, "--details=\"not wanted\"")
+    }
+
+    /// Takes the marks against compaction away.
+    fn unmark(&self) -> String {
+        self.mark(NoCompactMark::FILE, "--remove")
+    }
+
+    fn mark(&self, marker: &str, how: &str) -> String {
+        let ids: Vec<String> = self.0.iter().map(|id| format!("--id={id}")).collect();
+        let ids = ids.join(" ");
+        format!("quiver tools bucket mark --objstore.config-file=FILE --marker={marker} {how} {ids}")
     }
 }

@@ -90,6 +90,8 @@ pub struct Todo {
     pub samples: u64,
     /// Bytes of blocks to compact.
     pub bytes: u64,
+    /// How long compacting them may take, if it goes on as it did; 0 where nobody can tell.
+    pub seconds_left: u64,
 }
 
 /// Is told what happens.

@@ -8,7 +8,7 @@ use storage::model::BlockId;
 
 use super::TableFormat;
 use crate::flags::select::RelabelSelectFlags;
-use crate::flags::{LogFlags, ObjstoreFlags, duration};
+use crate::flags::{LogFlags, ObjstoreFlags, ServerFlags, duration};
 
 /// Flags of `tools bucket verify`.
 #[derive(Debug, Args)]
@@ -188,6 +188,30 @@ pub struct RewriteFlags {
     pub no_change_log: bool,
     #[command(flatten)]
     pub objstore: ObjstoreFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Flags of `tools bucket downsample`.
+#[derive(Debug, Args)]
+pub struct DownsampleFlags {
+    /// How long to wait between runs
+    #[arg(long = "wait-interval", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub wait_interval: Duration,
+    /// Blocks that are downsampled at once
+    #[arg(long = "downsample.concurrency", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub concurrency: u32,
+    /// Folder for what is made on the way to a block. Made where it does not exist
+    #[arg(long = "data-dir", value_name = "DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// Downsample once, and end
+    #[arg(long = "single-run")]
+    pub single_run: bool,
+    #[command(flatten)]
+    pub objstore: ObjstoreFlags,
+    #[command(flatten)]
+    pub server: ServerFlags,
     #[command(flatten)]
     pub log: LogFlags,
 }

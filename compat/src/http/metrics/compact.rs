@@ -53,7 +53,7 @@ pub struct CompactMetrics {
     cleaned: Counter,
     clean_up_failures: Counter,
     clean_ups: Counter,
-    todo: [Gauge; 6],
+    todo: [Gauge; 7],
 }
 
 fn seconds() -> Histogram {
@@ -162,6 +162,7 @@ impl CompactMetrics {
             ("thanos_compact_todo_deletion_blocks", "Blocks past their retention"),
             ("quiver_compact_todo_samples", "Samples in the blocks to compact"),
             ("quiver_compact_todo_bytes", "Bytes of the blocks to compact"),
+            ("quiver_compact_time_left_seconds", "How long compacting them may take; 0 where nobody can tell"),
         ]
         .into_iter()
         .zip(&self.todo)
@@ -235,6 +236,7 @@ impl Observer for CompactMetrics {
                     todo.deletion_blocks,
                     todo.samples,
                     todo.bytes,
+                    todo.seconds_left,
                 ];
                 for (gauge, left) in self.todo.iter().zip(left) {
                     gauge.set(i64::try_from(left).unwrap_or(i64::MAX));
@@ -276,6 +278,40 @@ mod tests {
             "thanos_delete_delay_seconds 172800",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_name_of_thanos_is_there() {
+        let mut registry = Registry::default();
+        let metrics = CompactMetrics::new(&mut registry, Duration::ZERO, Duration::ZERO);
+        // families have lines from their first value on
+        for event in [
+            Event::GroupStarted { resolution_ms: 0 },
+            Event::GroupCompleted { resolution_ms: 0 },
+            Event::Compacted { resolution_ms: 0, vertical: true },
+            Event::CompactionFailed { resolution_ms: 0 },
+            Event::Downsampled { resolution_ms: 0, took: Duration::ZERO },
+            Event::DownsamplingFailed { resolution_ms: 0 },
+        ] {
+            metrics.observe(event);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let names = "halted retries_total iterations_total block_cleanup_loops_total \
+            aborted_partial_uploads_deletion_attempts_total blocks_cleaned_total block_cleanup_failures_total \
+            blocks_marked_total garbage_collected_blocks_total garbage_collection_total garbage_collection_failures_total \
+            garbage_collection_duration_seconds_sum group_compactions_total group_compactions_failures_total \
+            group_compaction_runs_started_total group_compaction_runs_completed_total group_vertical_compactions_total \
+            todo_compactions todo_compaction_blocks todo_downsample_blocks todo_deletion_blocks downsample_total \
+            downsample_failures_total downsample_duration_seconds_sum downsample_failed_total \
+            blocks_marked_for_deletion_total";
+        let names = names.split_whitespace().map(|name| format!("thanos_compact_{name}"));
+        let delays = ["thanos_delete_delay_seconds", "thanos_consistency_delay_seconds"].map(str::to_owned);
+        for name in names.chain(delays) {
+            let has =
+                text.lines().any(|line| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+            assert!(has, "{name} in\n{text}");
         }
     }
 }
