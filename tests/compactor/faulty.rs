@@ -170,7 +170,7 @@ impl State {
     /// A request that failed, by turns because nobody answered in time and because the server is overloaded.
     fn failed(&self, counter: &AtomicU64) -> Error {
         let number = counter.fetch_add(1, Ordering::Relaxed);
-        let source = if number % 2 == 0 { "operation timed out" } else { "503 service unavailable" };
+        let source = if number.is_multiple_of(2) { "operation timed out" } else { "503 service unavailable" };
         Error::Generic { store: "faulty", source: source.into() }
     }
 

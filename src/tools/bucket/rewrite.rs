@@ -43,7 +43,8 @@ pub async fn run(flags: &RewriteFlags) -> anyhow::Result<()> {
     let mut metas = Vec::new();
     for id in &flags.ids {
         let Some(meta) = found.metas.get(id) else { bail!("--id={id}: {} has no such block", bucket.name) };
-        if meta.external_labels().is_empty() && !(flags.prom_blocks && !flags.no_prom_blocks) {
+        let takes_unlabelled = flags.prom_blocks && !flags.no_prom_blocks;
+        if meta.external_labels().is_empty() && !takes_unlabelled {
             bail!("--id={id}: the block has no external labels; --prom-blocks takes it all the same");
         }
         metas.push(Arc::clone(meta));
