@@ -181,6 +181,10 @@ pub struct QueryFlags {
     pub auto_downsampling: bool,
     #[arg(long = "no-query.auto-downsampling", hide = true)]
     pub no_auto_downsampling: bool,
+    /// Coarsest data that an instant query reads which leaves it to the server; 0 is raw
+    #[arg(long = "query.instant.default.max_source_resolution", value_name = "DURATION", default_value = "0s",
+          value_parser = duration, hide = true)]
+    pub instant_max_source_resolution: Duration,
     /// Answer with a warning where a block is left out because its meta.json cannot be read, instead of failing; other
     /// failures to read always fail the query
     #[arg(long = "query.partial-response", default_value_t = true, overrides_with = "no_partial_response")]

@@ -243,6 +243,7 @@ pub fn api_settings(flags: &QueryFlags) -> anyhow::Result<ApiSettings> {
         metadata_range: flags.metadata_default_time_range,
         replica_labels: replica_labels(flags)?,
         auto_downsampling: flags.auto_downsampling && !flags.no_auto_downsampling,
+        instant_max_resolution_ms: i64::try_from(flags.instant_max_source_resolution.as_millis()).unwrap_or(i64::MAX),
         partial_response: !flags.no_partial_response,
         parse: parse_options(&flags.features),
     })

@@ -77,6 +77,8 @@ pub struct ApiSettings {
     pub replica_labels: Vec<String>,
     /// `--query.auto-downsampling`
     pub auto_downsampling: bool,
+    /// `--query.instant.default.max_source_resolution`, in milliseconds: what `auto` means to an instant query.
+    pub instant_max_resolution_ms: i64,
     /// `--query.partial-response`
     pub partial_response: bool,
     /// What the query language may do, as the engine has it.

@@ -16,6 +16,7 @@ mod functions;
 mod info;
 mod names;
 mod operators;
+mod readings;
 mod selectors;
 
 use std::collections::{BTreeSet, HashMap};
@@ -32,6 +33,7 @@ use crate::error::{Error, Result};
 use crate::query::EngineFeatures;
 use crate::removed_name::{NameRemoval, RemoveNamesExec};
 use crate::scalar::ScalarInput;
+use crate::series_decoder::Reading;
 use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
 
 pub(crate) use info::resolve_info;
@@ -116,6 +118,11 @@ impl Planner {
     /// The series of a selector that is the root of an instant query.
     pub(crate) fn series(&self, selector: &VectorSelector) -> Result<Plan> {
         Ok(ConcatExec::wrap(self.scan(selector)?))
+    }
+
+    /// What a selector reads of downsampled chunks; none where all that it selected are raw.
+    pub(crate) fn reading(&self, selector: &VectorSelector) -> Option<Reading> {
+        self.selected.get(&SelectorAddress::of(selector)).and_then(SelectedSeries::downsampled)
     }
 
     /// The plan of one node: vector batches over `grid` in any number of partitions.

@@ -36,7 +36,7 @@ use crate::memory::{PoolBudget, ProcessPool, QueryPool};
 use crate::operator::{collect, reservation};
 use crate::planner::{Planner, PlannerSettings, matrix_windows, resolve_info, subquery_grid};
 use crate::removed_name::NameRemoval;
-use crate::series_decoder::SeriesDecoder;
+use crate::series_decoder::{Reading, SeriesDecoder};
 use crate::vector::{VectorColumns, label_column};
 use crate::window::to_samples;
 
@@ -207,7 +207,8 @@ impl Run {
             Some(matrix) => {
                 let plan = planner.series(&matrix.selector)?;
                 let windows = matrix_windows(matrix, prepared.grid, query.lookback_ms);
-                let value = self.series_value(plan, &context, matrix.border, &windows, &query).await;
+                let reading = planner.reading(&matrix.selector);
+                let value = self.series_value(plan, &context, (matrix.border, reading), &windows, &query).await;
                 value.map(|value| (value, started.elapsed()))
             }
             None => self.plan_value(&planner, &prepared, &context).await,
@@ -345,14 +346,14 @@ impl Run {
         &self,
         plan: Arc<dyn ExecutionPlan>,
         context: &Arc<TaskContext>,
-        border: Border,
+        (border, reading): (Border, Option<Reading>),
         windows: &Windows,
         query: &QueryContext,
     ) -> Result<Value> {
         let memory = reservation("query result", context);
         let batches = collect(&plan, Arc::clone(context), &memory).await?;
         let merge = ReplicaMerge { deduplication: query.deduplication, counter: false };
-        let mut decoder = SeriesDecoder::new(windows.read_interval(), merge);
+        let mut decoder = SeriesDecoder::new(windows.read_interval(), merge, reading);
         let mut series = Vec::new();
         for batch in &batches {
             let columns = SeriesColumns::try_new(batch)?;

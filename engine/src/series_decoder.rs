@@ -5,6 +5,10 @@
 //! 2. Chunks of one replica that overlap (head against block, out-of-order blocks) are [chained](chain); of two samples at one
 //!    instant the first chunk's counts.
 //! 3. Replicas are deduplicated as [`ReplicaMerge`] says.
+//!
+//! Where the selector may have [downsampled] chunks, rows that do have some go another way.
+
+mod downsampled;
 
 use storage::chunk::{self, ChunkError, SharedTimes};
 use storage::model::{Labels, SampleBuffer, TimeInterval, Timestamp};
@@ -14,6 +18,8 @@ use crate::dedup::{ReplicaMerge, chain};
 use crate::error::{Error, Result};
 use crate::kernel::Windows;
 
+pub use downsampled::Reading;
+
 /// Decodes series batches row by row.
 #[derive(Debug)]
 pub(crate) struct SeriesDecoder {
@@ -21,6 +27,8 @@ pub(crate) struct SeriesDecoder {
     /// Where windows leave gaps between them, which chunks lie in a gap; none where they do not.
     gaps: Option<Windows>,
     merge: ReplicaMerge,
+    /// What is read of downsampled chunks; none where all are raw.
+    downsampled: Option<Reading>,
     samples: SampleBuffer,
     /// Series of one target follow each other, and have the same times.
     times: SharedTimes,
@@ -29,12 +37,13 @@ pub(crate) struct SeriesDecoder {
 }
 
 impl SeriesDecoder {
-    /// A decoder of the samples in `interval`.
-    pub(crate) fn new(interval: TimeInterval, merge: ReplicaMerge) -> Self {
+    /// A decoder of the samples in `interval`. `downsampled`: what is read of downsampled chunks, where there may be any.
+    pub(crate) fn new(interval: TimeInterval, merge: ReplicaMerge, downsampled: Option<Reading>) -> Self {
         Self {
             interval,
             gaps: None,
             merge,
+            downsampled,
             samples: SampleBuffer::new(),
             times: SharedTimes::default(),
             chunks: Vec::new(),
@@ -42,11 +51,13 @@ impl SeriesDecoder {
     }
 
     /// A decoder of the samples in `windows`.
-    pub(crate) fn for_windows(windows: &Windows, merge: ReplicaMerge) -> Self {
+    pub(crate) fn for_windows(windows: &Windows, merge: ReplicaMerge, downsampled: Option<Reading>) -> Self {
         let interval = windows.read_interval();
         let read_ms = windows.read_end(0).saturating_sub(windows.read_start(0));
-        let gaps = (windows.at.is_none() && read_ms < windows.grid.step_ms).then_some(*windows);
-        Self { gaps, ..Self::new(interval, merge) }
+        // a counter's total needs every chunk
+        let skips = windows.at.is_none() && read_ms < windows.grid.step_ms && downsampled != Some(Reading::Counter);
+        let gaps = skips.then_some(*windows);
+        Self { gaps, ..Self::new(interval, merge, downsampled) }
     }
 
     /// The samples of `row`, in time order, staleness markers included.
@@ -58,6 +69,11 @@ impl SeriesDecoder {
         // deduplication remembers what it saw last, so with replicas every chunk of the interval has a say
         let skip = columns.chunk_range(row).all(|c| columns.replica.value(c) == columns.replica.value(first));
         chunks.extend(columns.chunk_range(row).filter(|&chunk| self.wants(columns, chunk, skip)));
+        if let Some(reading) = self.downsampled.filter(|reading| is_downsampled(columns, &chunks, *reading)) {
+            self.samples = downsampled::decode(columns, row, &chunks, self.interval, reading, self.merge)?;
+            self.chunks = chunks;
+            return Ok(&self.samples);
+        }
         let (mut replica, mut maxt): (Option<u32>, Timestamp) = (None, Timestamp::MIN);
         let mut in_order = true;
         for &chunk in &chunks {
@@ -94,6 +110,11 @@ impl SeriesDecoder {
     }
 }
 
+/// Whether chunks of a series are not to be read as raw samples: some are aggregates, or samples are counted.
+fn is_downsampled(columns: &SeriesColumns, chunks: &[usize], reading: Reading) -> bool {
+    reading == Reading::Count || chunks.iter().any(|&chunk| downsampled::is_aggregates(columns, chunk))
+}
+
 fn decode_chunk(
     columns: &SeriesColumns,
     row: usize,
@@ -127,18 +148,22 @@ fn decode_replicas(
         decode_chunk(columns, row, chunk, interval, &mut decoded)?;
         let number = columns.replica.value(chunk);
         if let Some(known) = numbers.iter().position(|&n| n == number) {
-            let replica = &mut replicas[known];
-            if replica.timestamps.last() < decoded.timestamps.first() {
-                (0..decoded.len()).for_each(|index| replica.push_from(&decoded, index));
-            } else {
-                *replica = chain(replica, &decoded);
-            }
+            append(&mut replicas[known], &decoded);
         } else {
             numbers.push(number);
             replicas.push(decoded.clone());
         }
     }
     Ok(merge.merge(replicas))
+}
+
+/// Appends the samples of the next chunk of a replica.
+fn append(samples: &mut SampleBuffer, next: &SampleBuffer) {
+    if samples.timestamps.last() < next.timestamps.first() {
+        (0..next.len()).for_each(|index| samples.push_from(next, index));
+    } else {
+        *samples = chain(samples, next);
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! The series were selected while the query was planned; the scan fetches the chunks of those in its range of keys.
 //! Several scans of disjoint ranges over the same parts make a query run on all cores.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -73,8 +75,29 @@ pub(crate) fn by_labels() -> LexOrdering {
 impl DisplayAs for SeriesScanExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (number, of) = self.range_number;
-        write!(f, "SeriesScanExec: {}, range={}/{of}, parts={}", self.selector, number + 1, self.parts.len())
+        write!(f, "SeriesScanExec: {}, range={}/{of}, parts={}", self.selector, number + 1, self.parts.len())?;
+        f.write_str(&resolutions(&self.parts))
     }
+}
+
+/// How many parts there are of each resolution, coarsest first; nothing where all are raw.
+fn resolutions(parts: &[Arc<dyn SeriesPart>]) -> String {
+    let mut counts: BTreeMap<Reverse<i64>, usize> = BTreeMap::new();
+    for part in parts {
+        *counts.entry(Reverse(part.resolution_ms())).or_default() += 1;
+    }
+    if counts.keys().all(|resolution| resolution.0 == 0) {
+        return String::new();
+    }
+    let name = |resolution_ms: i64| match resolution_ms {
+        0 => "raw".to_owned(),
+        ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms => format!("{ms}ms"),
+    };
+    let counts: Vec<String> =
+        counts.into_iter().map(|(resolution, parts)| format!("{} of {}", parts, name(resolution.0))).collect();
+    format!(" ({})", counts.join(", "))
 }
 
 impl ExecutionPlan for SeriesScanExec {

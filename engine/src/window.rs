@@ -36,7 +36,7 @@ use crate::error::Result;
 use crate::kernel::{Margin, RangeKernel, Windows};
 use crate::operator::{operator_plumbing, partition_count, plan_properties};
 use crate::scalar::{ScalarInput, input_and_scalars, with_scalars};
-use crate::series_decoder::SeriesDecoder;
+use crate::series_decoder::{Reading, SeriesDecoder};
 use crate::vector::vector_schema;
 
 pub use label_output::LabelOutput;
@@ -70,6 +70,8 @@ pub struct WindowSpec {
     pub name: &'static str,
     /// Whether a change of replica must not look like a counter reset. A subquery has no replicas.
     pub counter: bool,
+    /// What is read of downsampled chunks; none where all are raw, and for a subquery.
+    pub downsampled: Option<Reading>,
     /// Whether the function minds start timestamps.
     pub start_times: bool,
     /// Whether only counts and sums of histograms are wanted.
@@ -124,6 +126,9 @@ impl WindowSpec {
         if margin != Margin::default() {
             write!(f, ", margin={}ms..{}ms", margin.before_ms, margin.after_ms)?;
         }
+        if let Some(reading) = self.downsampled {
+            write!(f, ", reads={reading}")?;
+        }
         if self.histogram_stats {
             f.write_str(", histograms=count and sum")?;
         }
@@ -153,7 +158,7 @@ impl ExecutionPlan for WindowExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let merge = ReplicaMerge { deduplication: self.context.deduplication, counter: self.spec.counter };
-        let source = SeriesSource(SeriesDecoder::for_windows(&self.spec.windows, merge));
+        let source = SeriesSource(SeriesDecoder::for_windows(&self.spec.windows, merge, self.spec.downsampled));
         Ok(window_stream(source, input, self.spec.clone(), self.context.clone(), context, metrics))
     }
 }

@@ -9,6 +9,7 @@
 
 mod aggr;
 mod bits;
+mod counter_total;
 mod fit;
 mod float_histogram;
 mod histogram;
@@ -20,8 +21,9 @@ mod start_time;
 mod xor;
 mod xor2;
 
-pub use aggr::{AggrChunk, Aggregate, decode_aggregate, encode_aggr};
+pub use aggr::{AggrChunk, Aggregate, decode_aggregate, decode_counter, encode_aggr};
 pub(crate) use bits::BitSink;
+pub use counter_total::CounterTotal;
 pub use fit::PushOutcome;
 pub use float_histogram::FloatHistogramEncoder;
 pub use histogram::{HistogramEncoder, decode_integer};

@@ -15,6 +15,7 @@ pub mod acceptance;
 mod block;
 mod block_set;
 mod bucket;
+mod coverage;
 mod deletions;
 mod fetch;
 mod files;
@@ -96,6 +97,24 @@ pub trait SeriesPart: Send + Sync + Debug {
     /// What the samples of all selected series lie within; all of time where a part cannot tell. Parts are ordered by it.
     fn interval(&self) -> TimeInterval {
         TimeInterval::ALL
+    }
+
+    /// How coarse its samples are: the length in milliseconds of the windows that they are aggregates of, 0 where they are raw.
+    fn resolution_ms(&self) -> i64 {
+        0
+    }
+
+    /// The labels of its producer, where all its series have the same. Parts of equal labels hold the same series, so that one of a
+    /// coarser resolution stands for the others.
+    fn external_labels(&self) -> Option<&ExternalLabels> {
+        None
+    }
+
+    /// The part without the samples outside of `intervals`, which ascend and do not touch; none where it cannot be cut.
+    /// [`series_count`](Self::series_count) may then count series that have nothing left.
+    fn within(&self, intervals: &[TimeInterval]) -> Option<Arc<dyn SeriesPart>> {
+        let _ = intervals;
+        None
     }
 
     /// How many series are selected.

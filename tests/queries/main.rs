@@ -14,3 +14,4 @@ mod golden;
 mod hostile;
 mod promqltest;
 mod served;
+mod thanos;

@@ -45,9 +45,19 @@ impl Served {
 
     /// As [`new`](Self::new), with the blocks of a folder.
     pub fn over(folder: PathBuf, partitions: usize) -> Self {
+        Self::over_with(folder, engine_settings(partitions))
+    }
+
+    /// As [`over`](Self::over), with an engine that is set like this.
+    pub fn over_with(folder: PathBuf, engine: EngineSettings) -> Self {
         let objects = Arc::new(LocalFileSystem::new_with_prefix(&folder).unwrap());
         let settings = BucketSettings { local_root: Some(folder), ..BucketSettings::default() };
-        Self::bucket(objects, settings, engine_settings(partitions))
+        Self::bucket(objects, settings, engine)
+    }
+
+    /// How many blocks are served.
+    pub fn blocks(&self) -> usize {
+        self.bucket.blocks().len()
     }
 
     /// Serves the blocks of a bucket.
@@ -162,6 +172,7 @@ fn api_settings() -> ApiSettings {
         metadata_range: Duration::ZERO,
         replica_labels: Vec::new(),
         auto_downsampling: false,
+        instant_max_resolution_ms: 0,
         partial_response: true,
         parse: parse_options(),
     }

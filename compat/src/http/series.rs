@@ -84,6 +84,8 @@ pub async fn select(
     let mut request = SeriesRequest::new(Vec::new(), interval);
     request.matchers = matchers;
     request.skip_chunks = true;
+    // only labels are shown, and of old data there may be nothing but coarse blocks
+    request.max_resolution_ms = i64::MAX;
     request.drop_labels = Arc::clone(drop_labels);
     // one more than is shown, to know whether there are more
     request.limit = limit.map(|limit| limit.saturating_add(1));

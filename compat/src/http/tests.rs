@@ -65,6 +65,7 @@ fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Route
         metadata_range: Duration::ZERO,
         replica_labels: vec!["replica".to_owned()],
         auto_downsampling: false,
+        instant_max_resolution_ms: 0,
         partial_response: true,
         parse,
     };

@@ -16,6 +16,7 @@ use crate::kernel::{functions_over, range_kernel};
 use crate::map::{ElementFunction, MapExec};
 use crate::removed_name::NameRemoval;
 use crate::scalar::ScalarInput;
+use crate::series_decoder::Reading;
 use crate::unique_labels::EqualLabels;
 use crate::window::{LabelOutput, SubqueryExec, WindowExec, WindowFunction, WindowSpec};
 
@@ -72,13 +73,18 @@ impl Planner {
         let (range, range_span) =
             range.ok_or_else(|| Error::Internal(format!("{} without a range vector", call.function.name())))?;
         let border = if let Node::Matrix(matrix) = range { matrix.border } else { Border::Plain };
-        let kernel = range_kernel(call.function, border).ok_or_else(|| refused(call.function, border))?;
+        let downsampled = if let Node::Matrix(matrix) = range { self.reading(&matrix.selector) } else { None };
+        // a downsampled window counts as many samples as it was made of
+        let counts = downsampled == Some(Reading::Count) && call.function == Function::CountOverTime;
+        let computed = if counts { Function::SumOverTime } else { call.function };
+        let kernel = range_kernel(computed, border).ok_or_else(|| refused(call.function, border))?;
         let keeps_name = matches!(call.function, Function::LastOverTime | Function::FirstOverTime);
         let spec = |windows, projection: &Projection, histogram_stats| WindowSpec {
             windows,
             function: WindowFunction::Range(Arc::from(kernel)),
             name: call.function.name(),
             counter: reads_counter(call.function),
+            downsampled,
             start_times: self.settings.features.start_timestamps && reads_counter(call.function),
             histogram_stats,
             args,

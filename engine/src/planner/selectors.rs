@@ -12,10 +12,12 @@ use storage::model::{Matcher, TimeInterval};
 use storage::schema::series_schema;
 use storage::store::{KeyRange, SeriesRequest, Store};
 
+use super::readings::Nearest;
 use super::{Parts, Plan, Planner, PlannerSettings};
 use crate::error::{Error, Result};
 use crate::kernel::{Margin, SmoothedSelect, Windows};
 use crate::merge_series::MergeSeriesExec;
+use crate::series_decoder::Reading;
 use crate::series_scan::{SeriesScanExec, by_labels};
 use crate::window::{LabelOutput, WindowExec, WindowFunction, WindowSpec};
 
@@ -30,8 +32,26 @@ pub(crate) struct SelectedSeries {
     ranges: Vec<KeyRange>,
     /// What the store could not answer.
     pub(super) warnings: Vec<String>,
+    /// What it reads of parts that are downsampled.
+    reading: Reading,
     /// In PromQL, for EXPLAIN.
     text: Arc<str>,
+}
+
+impl SelectedSeries {
+    /// What is read of downsampled chunks; none where all are raw.
+    pub(super) fn downsampled(&self) -> Option<Reading> {
+        self.parts.iter().any(|part| part.resolution_ms() > 0).then_some(self.reading)
+    }
+}
+
+/// A selector of the tree, and what it asks the store for.
+struct Wanted<'a> {
+    selector: &'a VectorSelector,
+    interval: TimeInterval,
+    /// Length of its window where it is a range selector, otherwise 0.
+    range_ms: i64,
+    nearest: Nearest,
 }
 
 /// Asks the store for the series of every selector below `root`.
@@ -42,10 +62,15 @@ pub(super) async fn select_all(
     settings: &PlannerSettings,
 ) -> Result<HashMap<SelectorAddress, SelectedSeries>> {
     let mut wanted = Vec::new();
-    collect(root, grid, settings.context.lookback_ms, &mut wanted);
-    let selections = wanted.into_iter().map(|(selector, interval)| {
-        let request =
-            SeriesRequest { matchers: selector.matchers.clone().into(), interval, ..settings.request.clone() };
+    collect(root, grid, (settings.context.lookback_ms, Nearest::Nothing), &mut wanted);
+    let selections = wanted.into_iter().map(|Wanted { selector, interval, range_ms, nearest }| {
+        let allowed_ms = settings.request.max_resolution_ms;
+        let request = SeriesRequest {
+            matchers: selector.matchers.clone().into(),
+            interval,
+            max_resolution_ms: nearest.resolution_ms_max(allowed_ms, range_ms),
+            ..settings.request.clone()
+        };
         let address = SelectorAddress::of(selector);
         let text = selector_text(&selector.matchers);
         async move {
@@ -55,7 +80,8 @@ pub(super) async fn select_all(
                 part.split_points(settings.partitions.min(part.series_count() / SERIES_PER_RANGE_MIN).max(1))
             });
             let ranges = KeyRange::between(&points);
-            let selected = SelectedSeries { parts: set.parts.into(), ranges, warnings: set.warnings, text };
+            let (parts, reading) = (set.parts.into(), nearest.reading());
+            let selected = SelectedSeries { parts, ranges, warnings: set.warnings, reading, text };
             Ok::<_, Error>((address, selected))
         }
     });
@@ -97,28 +123,38 @@ pub(super) fn subquery_windows(subquery: &Subquery, outer: Grid) -> Windows {
     }
 }
 
-/// Every selector below `node` with the time that it looks at.
-fn collect<'a>(node: &'a Node, grid: Grid, lookback_ms: i64, out: &mut Vec<(&'a VectorSelector, TimeInterval)>) {
+/// Every selector below `node` with the time that it looks at, and the function that is nearest to it.
+fn collect<'a>(node: &'a Node, grid: Grid, (lookback_ms, nearest): (i64, Nearest), out: &mut Vec<Wanted<'a>>) {
+    let below = (lookback_ms, nearest);
     match node {
         Node::Number(_) | Node::String(_) => {}
-        Node::Vector(vector) => out.push((vector, instant_windows(vector, grid, lookback_ms).read_interval())),
-        Node::Matrix(matrix) => {
-            out.push((&matrix.selector, matrix_windows(matrix, grid, lookback_ms).read_interval()));
+        Node::Vector(selector) => {
+            let interval = instant_windows(selector, grid, lookback_ms).read_interval();
+            out.push(Wanted { selector, interval, range_ms: 0, nearest });
         }
-        Node::Subquery(subquery) => collect(&subquery.expr, subquery_grid(subquery, grid), lookback_ms, out),
-        Node::Call(call) => call.args.iter().for_each(|arg| collect(arg, grid, lookback_ms, out)),
+        Node::Matrix(matrix) => {
+            let interval = matrix_windows(matrix, grid, lookback_ms).read_interval();
+            out.push(Wanted { selector: &matrix.selector, interval, range_ms: matrix.range_ms, nearest });
+        }
+        Node::Subquery(subquery) => collect(&subquery.expr, subquery_grid(subquery, grid), below, out),
+        Node::Call(call) => {
+            let below = (lookback_ms, Nearest::Call(call.function));
+            call.args.iter().for_each(|arg| collect(arg, grid, below, out));
+        }
         Node::Aggregate(aggregate) => {
-            collect(&aggregate.expr, grid, lookback_ms, out);
+            let below = (lookback_ms, Nearest::Aggregation(aggregate.op));
+            collect(&aggregate.expr, grid, below, out);
             if let Some(param) = &aggregate.param {
-                collect(param, grid, lookback_ms, out);
+                collect(param, grid, below, out);
             }
         }
         Node::Binary(binary) => {
-            collect(&binary.lhs, grid, lookback_ms, out);
-            collect(&binary.rhs, grid, lookback_ms, out);
+            let below = (lookback_ms, Nearest::Nothing);
+            collect(&binary.lhs, grid, below, out);
+            collect(&binary.rhs, grid, below, out);
         }
-        Node::Negate(inner) | Node::Plus(inner) => collect(inner, grid, lookback_ms, out),
-        Node::StepInvariant(inner) => collect(inner, first_step(grid), lookback_ms, out),
+        Node::Negate(inner) | Node::Plus(inner) => collect(inner, grid, below, out),
+        Node::StepInvariant(inner) => collect(inner, first_step(grid), below, out),
     }
 }
 
@@ -203,6 +239,7 @@ impl Planner {
             function,
             name,
             counter: false,
+            downsampled: self.reading(selector),
             start_times: false,
             histogram_stats: selector.histogram_stats,
             args: Vec::new(),

@@ -16,7 +16,7 @@ fn decode(mut decoder: SeriesDecoder, mut chunks: Vec<TestChunk>) -> Result<Samp
 }
 
 fn all() -> SeriesDecoder {
-    SeriesDecoder::new(TimeInterval::ALL, ReplicaMerge::default())
+    SeriesDecoder::new(TimeInterval::ALL, ReplicaMerge::default(), None)
 }
 
 #[track_caller]
@@ -66,11 +66,11 @@ fn replicas_are_deduplicated_over_gaps_too() {
     let grid = Grid { start: 0, end: 120_000, step_ms: 60_000 };
     let windows = Windows { grid, offset_ms: 0, at: None, range_ms: 10_000, margin: Margin::default() };
     let decoded =
-        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), [a.clone(), b].concat()).unwrap();
+        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default(), None), [a.clone(), b].concat()).unwrap();
     assert_eq!(decoded, samples("0:1 10:2 20:3 30:4 40:5 50:6 60:7 70:8 80:9 90:10 100:11 110:12 120:13"));
     // without another replica, what lies between windows is not even decoded
     assert_eq!(
-        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), a).unwrap(),
+        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default(), None), a).unwrap(),
         samples("0:1 60:7 120:13")
     );
 }
@@ -99,7 +99,7 @@ fn hostile_times_do_not_panic() {
     {
         let mut chunk = chunks(&samples("20:1"), 9, 0).remove(0);
         (chunk.mint, chunk.maxt) = (mint, maxt);
-        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), vec![chunk]).unwrap();
+        decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default(), None), vec![chunk]).unwrap();
     }
 }
 
@@ -150,8 +150,8 @@ proptest! {
             series.iter().flat_map(|(samples, per_chunk, replica)| chunks(samples, *per_chunk, *replica)).collect();
         let last = windows.steps() - 1;
         let interval = TimeInterval::new(windows.start(0) + 1, windows.end(last));
-        let everything = decode(SeriesDecoder::new(interval, ReplicaMerge::default()), chunks.clone()).unwrap();
-        let skipping = decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default()), chunks).unwrap();
+        let everything = decode(SeriesDecoder::new(interval, ReplicaMerge::default(), None), chunks.clone()).unwrap();
+        let skipping = decode(SeriesDecoder::for_windows(&windows, ReplicaMerge::default(), None), chunks).unwrap();
         prop_assert_eq!(in_windows(&skipping, &windows), in_windows(&everything, &windows));
     }
 

@@ -32,6 +32,7 @@ fn spec(windows: Windows, function: WindowFunction) -> WindowSpec {
         function,
         name,
         counter: false,
+        downsampled: None,
         start_times: false,
         histogram_stats: false,
         args: vec![],

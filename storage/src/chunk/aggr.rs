@@ -111,6 +111,45 @@ pub fn decode_aggregate(
     }
 }
 
+/// Appends the counter of those windows that end in `left`, for a [`CounterTotal`](super::CounterTotal): with the first raw sample, and
+/// the last raw value under the last time again. None where the chunk lacks it; histograms as they are, which have no such frame.
+///
+/// Where the chunk is cut, raw values beside the cut are not stored. They are the total, until it exceeds what resets within the chunk
+/// have hidden, which is the last total less the last raw value, and from there on less by that: exact where there was one reset or none.
+///
+/// # Errors
+/// As [`decode`](super::decode).
+pub fn decode_counter(data: &[u8], left: TimeInterval, out: &mut SampleBuffer) -> Result<(), ChunkError> {
+    let Some((encoding, payload)) = AggrChunk::try_parse(data)?.get(Aggregate::Counter) else { return Ok(()) };
+    if Encoding::try_from(encoding)? != Encoding::Xor {
+        return super::decode(encoding, payload, left, out);
+    }
+    let mut all = SampleBuffer::new();
+    super::decode(encoding, payload, TimeInterval::ALL, &mut all)?;
+    let (times, values) = (&all.timestamps, &all.floats);
+    // the first raw sample belongs to the first window, the last raw value to the last
+    let (Some(first_window), Some(frame)) = (times.get(1), times.len().checked_sub(1)) else {
+        (0..all.len()).filter(|&i| left.contains(times[i])).for_each(|i| out.push_from(&all, i));
+        return Ok(());
+    };
+    if left.mint <= *first_window && times[frame] <= left.maxt {
+        (0..all.len()).for_each(|i| out.push_from(&all, i));
+        return Ok(());
+    }
+    let kept_from = if left.mint <= *first_window { 0 } else { times.partition_point(|&t| t < left.mint) };
+    let kept_to = times[..frame].partition_point(|&t| t <= left.maxt);
+    if kept_from >= kept_to {
+        return Ok(());
+    }
+    let hidden = values[frame - 1] - values[frame];
+    let raw = |i: usize| if values[i] > hidden { values[i] - hidden } else { values[i] };
+    let shift = if kept_from == 0 { 0.0 } else { values[kept_from] - raw(kept_from) };
+    (kept_from..kept_to).for_each(|i| out.push_float(times[i], values[i] - shift));
+    let last = if kept_to == frame { values[frame] } else { raw(kept_to - 1) };
+    out.push_float(times[kept_to - 1], last);
+    Ok(())
+}
+
 /// The sample count of the count, which every window has.
 pub(super) fn sample_count(data: &[u8]) -> Result<usize, ChunkError> {
     AggrChunk::try_parse(data)?
@@ -236,6 +275,35 @@ mod tests {
             let mut longer = packed;
             longer.push(0);
             prop_assert!(AggrChunk::try_parse(&longer).is_err());
+        }
+    }
+
+    #[test]
+    fn a_cut_counter_keeps_its_frame() {
+        let totals = [(1, 10.0), (9, 14.0), (19, 17.0), (29, 22.0), (39, 30.0), (39, 16.0)];
+        let data = encode_aggr([None, None, None, None, Some((1, &xor(&totals)))]);
+        let check = |mint, maxt, expected: &[(i64, f64)]| {
+            let mut out = SampleBuffer::new();
+            decode_counter(&data, TimeInterval::new(mint, maxt), &mut out).unwrap();
+            let got: Vec<_> = out.timestamps.iter().copied().zip(out.floats.iter().copied()).collect();
+            assert_eq!(got, expected, "{mint}..{maxt}");
+        };
+        check(i64::MIN, i64::MAX, &totals);
+        check(9, 39, &totals);
+        // the reset hid 14, after the first window
+        check(9, 30, &[(1, 10.0), (9, 14.0), (19, 17.0), (29, 22.0), (29, 8.0)]);
+        check(0, 9, &[(1, 10.0), (9, 14.0), (9, 14.0)]);
+        check(10, 39, &[(19, 3.0), (29, 8.0), (39, 16.0), (39, 16.0)]);
+        check(20, 30, &[(29, 8.0), (29, 8.0)]);
+        check(40, 50, &[]);
+        check(10, 12, &[]);
+        let nothing = encode_aggr([None; 5]);
+        let mut out = SampleBuffer::new();
+        decode_counter(&nothing, TimeInterval::ALL, &mut out).unwrap();
+        assert!(out.is_empty());
+        for len in 0..data.len() {
+            // an error or a part of the samples, never a panic
+            let _ = decode_counter(&data[..len], TimeInterval::new(9, 30), &mut out);
         }
     }
 

@@ -7,6 +7,8 @@
 #[cfg(test)]
 pub(crate) mod blocks;
 #[cfg(test)]
+pub(crate) mod resolutions;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::sync::Arc;
@@ -107,7 +109,9 @@ async fn read_range(part: &dyn super::SeriesPart, range: KeyRange) -> crate::Res
             assert!(columns.mint.values()[chunks.clone()].is_sorted(), "chunks of {key:?} are not sorted");
             for i in chunks {
                 let mut samples = SampleBuffer::new();
-                decode(columns.encoding.value(i), columns.data.value(i), TimeInterval::ALL, &mut samples)
+                // a downsampled chunk that was cut holds more than it speaks for
+                let interval = TimeInterval::new(columns.mint.value(i), columns.maxt.value(i));
+                decode(columns.encoding.value(i), columns.data.value(i), interval, &mut samples)
                     .map_err(|error| crate::Error::Arrow(error.to_string()))?;
                 let replica = columns.replica.value(i);
                 let found = samples.timestamps.iter().copied().zip(samples.floats.iter().copied());

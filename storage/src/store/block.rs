@@ -25,7 +25,8 @@ use crate::side_index::cache::is_damage;
 use crate::side_index::schema::{LABEL_PREFIX, LABELS};
 use crate::side_index::{ChunkSpan, SideIndex, SideIndexCache, column, wrong};
 
-use super::deletions;
+use super::coverage::Cut;
+use super::deletions::Deletions;
 use super::fetch::{self, ChunkFetch};
 use super::files::BlockFiles;
 use super::label_join::LabelJoin;
@@ -122,24 +123,35 @@ impl BlockStore {
     /// # Errors
     /// As [`Store::series`].
     pub async fn select(&self, request: &SeriesRequest) -> Result<Option<Arc<dyn SeriesPart>>> {
-        match self.select_here(request).await {
+        self.select_cut(request, None).await
+    }
+
+    /// As [`select`](Self::select), without what lies outside of the times that `cut` leaves to this block.
+    ///
+    /// # Errors
+    /// As [`Store::series`].
+    pub async fn select_cut(&self, request: &SeriesRequest, cut: Cut) -> Result<Option<Arc<dyn SeriesPart>>> {
+        match self.select_here(request, cut).await {
             Err(error) => Err(or_gone(&self.inner.files, error).await),
             part => part,
         }
     }
 
-    async fn select_here(&self, request: &SeriesRequest) -> Result<Option<Arc<dyn SeriesPart>>> {
+    async fn select_here(&self, request: &SeriesRequest, cut: Cut) -> Result<Option<Arc<dyn SeriesPart>>> {
         check_deadline(request.deadline)?;
         if !self.range().overlaps(request.interval) {
             return Ok(None);
         }
         let Some(matchers) = self.own_matchers(&request.tenant, &request.matchers)? else { return Ok(None) };
         let inner = &self.inner;
-        let tombstones = inner.tombstones().await?;
+        let mut deletions = Deletions::new(inner.tombstones().await?);
+        if let Some(cut) = cut {
+            deletions = deletions.within(cut.as_slice());
+        }
         let mut attempt = Attempt::default();
         let selection = loop {
             let side_index = inner.side_indexes.open(&inner.files).await?;
-            match inner.select_in(&side_index, &matchers, request, &tombstones).await {
+            match inner.select_in(&side_index, &matchers, request, &deletions).await {
                 Ok(selection) => break selection,
                 Err(error) => attempt.failed(inner, error)?,
             }
@@ -147,7 +159,7 @@ impl BlockStore {
         if selection.len() == 0 {
             return Ok(None);
         }
-        Ok(Some(Arc::new(BlockPart::new(inner, request, selection, tombstones))))
+        Ok(Some(Arc::new(BlockPart::new(inner, request, selection, deletions))))
     }
 
     /// All series as they are after `rewrite`, with chunks in the request's interval, and without external labels; nothing where
@@ -274,7 +286,7 @@ impl Inner {
         side_index: &SideIndex,
         matchers: &[Matcher],
         request: &SeriesRequest,
-        tombstones: &Tombstones,
+        deletions: &Deletions,
     ) -> Result<Selection> {
         let join =
             LabelJoin::new(&self.external_labels, Arc::clone(&request.drop_labels), request.with_external_labels);
@@ -287,7 +299,7 @@ impl Inner {
         side_index
             .scan(matchers, interval, &SELECTION_COLUMNS, |batch| {
                 check_deadline(request.deadline)?;
-                builder.push(batch, |series, chunk| deletions::of_chunk(tombstones, series, chunk).0 == Deleted::Whole)
+                builder.push(batch, |series, chunk| deletions.of_chunk(series, chunk).0 == Deleted::Whole)
             })
             .await?;
         builder.finish(request.limit)
@@ -452,20 +464,23 @@ fn insert(set: &mut BTreeSet<String>, value: &str, reservation: &mut Reservation
 struct BlockPart {
     fetch: Arc<ChunkFetch>,
     covers: TimeInterval,
+    resolution_ms: i64,
+    external_labels: ExternalLabels,
 }
 
 impl BlockPart {
-    fn new(inner: &Inner, request: &SeriesRequest, selection: Selection, tombstones: Arc<Tombstones>) -> Self {
+    fn new(inner: &Inner, request: &SeriesRequest, selection: Selection, deletions: Deletions) -> Self {
         let fetch = ChunkFetch {
             files: inner.files.clone(),
-            selection,
-            tombstones,
+            selection: Arc::new(selection),
+            deletions,
             interval: request.interval,
             skip_chunks: request.skip_chunks,
             deadline: request.deadline,
             budget: Arc::clone(&request.budget),
         };
-        Self { fetch: Arc::new(fetch), covers: inner.covers() }
+        let (resolution_ms, external_labels) = (inner.meta.resolution_ms(), inner.external_labels.clone());
+        Self { fetch: Arc::new(fetch), covers: inner.covers(), resolution_ms, external_labels }
     }
 }
 
@@ -476,6 +491,20 @@ impl SeriesPart for BlockPart {
 
     fn interval(&self) -> TimeInterval {
         self.covers
+    }
+
+    fn resolution_ms(&self) -> i64 {
+        self.resolution_ms
+    }
+
+    fn external_labels(&self) -> Option<&ExternalLabels> {
+        Some(&self.external_labels)
+    }
+
+    fn within(&self, intervals: &[TimeInterval]) -> Option<Arc<dyn SeriesPart>> {
+        let fetch = ChunkFetch { deletions: self.fetch.deletions.within(intervals), ..ChunkFetch::clone(&self.fetch) };
+        let external_labels = self.external_labels.clone();
+        Some(Arc::new(Self { fetch: Arc::new(fetch), external_labels, ..*self }))
     }
 
     fn series_count(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Blocks that are queried together: which of them a request needs, and the answers of all.
 //!
 //! Blocks with equal external labels form a group. Of a group, a request with a coarsest acceptable resolution gets
-//! the coarsest blocks allowed; what they leave open is filled from the next finer resolution, and so on to raw.
+//! the coarsest blocks allowed; [what they leave open](super::coverage) is filled from the next finer resolution, and so on to raw.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +11,7 @@ use crate::bucket::Unreadable;
 use crate::error::Result;
 use crate::model::{BlockId, ExternalLabels, TimeInterval};
 
+use super::coverage::{Candidate, Cut, choose};
 use super::{BlockStore, LabelRequest, SeriesPart, SeriesRequest, StoreInfo};
 
 /// Blocks of one request that are opened and selected from at once.
@@ -22,8 +23,8 @@ const CLOCK_SKEW_MS: i64 = 3_600_000;
 /// An unchanging set of blocks.
 #[derive(Debug, Default)]
 pub struct BlockSet {
-    /// By external labels; in each by resolution, coarsest first; in each by time.
-    groups: BTreeMap<ExternalLabels, Vec<(i64, Vec<BlockStore>)>>,
+    /// By external labels; in each by time.
+    groups: BTreeMap<ExternalLabels, Vec<BlockStore>>,
     count: usize,
     /// Blocks that would belong here, but of which nothing could be read.
     unknown: Vec<(BlockId, Unreadable)>,
@@ -34,19 +35,12 @@ impl BlockSet {
     #[must_use]
     pub fn new(blocks: Vec<BlockStore>) -> Self {
         let count = blocks.len();
-        let mut groups: BTreeMap<ExternalLabels, BTreeMap<std::cmp::Reverse<i64>, Vec<BlockStore>>> = BTreeMap::new();
+        let mut groups: BTreeMap<ExternalLabels, Vec<BlockStore>> = BTreeMap::new();
         for block in blocks {
-            let group = groups.entry(block.external_labels().clone()).or_default();
-            group.entry(std::cmp::Reverse(block.meta().resolution_ms())).or_default().push(block);
+            groups.entry(block.external_labels().clone()).or_default().push(block);
         }
-        let sorted = |mut blocks: Vec<BlockStore>| {
-            blocks.sort_by_key(|block| (block.range().mint, block.id()));
-            blocks
-        };
-        let groups = groups.into_iter().map(|(labels, resolutions)| {
-            (labels, resolutions.into_iter().map(|(resolution, blocks)| (resolution.0, sorted(blocks))).collect())
-        });
-        Self { groups: groups.collect(), count, unknown: Vec::new() }
+        groups.values_mut().for_each(|blocks| blocks.sort_by_key(|block| (block.range().mint, block.id())));
+        Self { groups, count, unknown: Vec::new() }
     }
 
     /// The set, knowing of blocks that it lacks because nothing could be read of them.
@@ -77,7 +71,7 @@ impl BlockSet {
 
     /// All blocks.
     pub fn iter(&self) -> impl Iterator<Item = &BlockStore> {
-        self.groups.values().flatten().flat_map(|(_, blocks)| blocks)
+        self.groups.values().flatten()
     }
 
     /// The block of that name.
@@ -96,19 +90,20 @@ impl BlockSet {
         StoreInfo { external_labels: self.groups.keys().cloned().collect(), interval }
     }
 
-    /// The blocks that a request for `interval` needs, at the coarsest resolution up to `resolution_max_ms`, by time.
+    /// The blocks that a request for `interval` needs, at the coarsest resolution up to `resolution_max_ms`, by time, and what
+    /// is left of each.
     #[must_use]
-    pub fn pick(&self, interval: TimeInterval, resolution_max_ms: i64) -> Vec<&BlockStore> {
+    pub fn pick(&self, interval: TimeInterval, resolution_max_ms: i64) -> Vec<(&BlockStore, Cut)> {
         let mut picked = Vec::new();
-        for resolutions in self.groups.values() {
-            let coarsest = resolutions.iter().position(|(resolution, _)| *resolution <= resolution_max_ms);
-            if let Some(first) = coarsest {
-                fill(&resolutions[first..], interval, &mut picked);
-            }
+        for group in self.groups.values() {
+            let allowed = |block: &&BlockStore| {
+                block.meta().resolution_ms() <= resolution_max_ms && block.range().overlaps(interval)
+            };
+            let blocks: Vec<&BlockStore> = group.iter().filter(allowed).collect();
+            let candidates: Vec<Candidate> = blocks.iter().map(|block| candidate(block)).collect();
+            picked.extend(choose(&candidates, interval).into_iter().map(|(i, cut)| (blocks[i], cut)));
         }
-        picked.sort_by_key(|block| (block.range().mint, block.id()));
-        // two gaps beside one coarse block can need the same finer block
-        picked.dedup_by_key(|block| block.id());
+        picked.sort_by_key(|(block, _)| (block.range().mint, block.id()));
         picked
     }
 
@@ -117,8 +112,8 @@ impl BlockSet {
     /// # Errors
     /// The first error of a block: a partial answer is none.
     pub async fn series(&self, request: &SeriesRequest) -> Result<Vec<std::sync::Arc<dyn SeriesPart>>> {
-        let picked = self.pick(request.interval, request.max_resolution_ms).into_iter().cloned();
-        let selecting: Vec<_> = picked.map(|block| select(block, request.clone())).collect();
+        let picked = self.pick(request.interval, request.max_resolution_ms).into_iter();
+        let selecting: Vec<_> = picked.map(|(block, cut)| select(block.clone(), request.clone(), cut)).collect();
         let parts: Vec<_> = futures::stream::iter(selecting).buffered(BLOCKS_AHEAD).try_collect().await?;
         Ok(parts.into_iter().flatten().collect())
     }
@@ -144,8 +139,12 @@ impl BlockSet {
     }
 }
 
-async fn select(block: BlockStore, request: SeriesRequest) -> Result<Option<std::sync::Arc<dyn SeriesPart>>> {
-    block.select(&request).await
+fn candidate(block: &BlockStore) -> Candidate {
+    Candidate { resolution_ms: block.meta().resolution_ms(), range: block.range() }
+}
+
+async fn select(block: BlockStore, request: SeriesRequest, cut: Cut) -> Result<Option<std::sync::Arc<dyn SeriesPart>>> {
+    block.select_cut(&request, cut).await
 }
 
 async fn names(block: BlockStore, request: LabelRequest) -> Result<BTreeSet<String>> {
@@ -162,26 +161,6 @@ async fn collect(asking: Vec<impl Future<Output = Result<BTreeSet<String>>> + Se
         Ok(all)
     };
     futures::stream::iter(asking).buffered(BLOCKS_AHEAD).try_fold(BTreeSet::new(), merge).await
-}
-
-/// Picks blocks of the first resolution that overlap `interval`, and of the others for what these leave open.
-fn fill<'a>(resolutions: &'a [(i64, Vec<BlockStore>)], interval: TimeInterval, picked: &mut Vec<&'a BlockStore>) {
-    let Some(((_, blocks), finer)) = resolutions.split_first() else { return };
-    if interval.mint > interval.maxt {
-        return;
-    }
-    let mut open_from = Some(interval.mint);
-    for block in blocks.iter().filter(|block| block.range().overlaps(interval)) {
-        let range = block.range();
-        if let (Some(from), Some(until)) = (open_from, range.mint.checked_sub(1)) {
-            fill(finer, TimeInterval::new(from, until.min(interval.maxt)), picked);
-        }
-        picked.push(block);
-        open_from = open_from.map(|from| from.max(range.maxt));
-    }
-    if let Some(from) = open_from {
-        fill(finer, TimeInterval::new(from, interval.maxt), picked);
-    }
 }
 
 #[cfg(test)]
@@ -205,7 +184,7 @@ mod tests {
         });
         let set = BlockSet::new(stores.collect());
         let picked: Vec<BlockId> =
-            set.pick(TimeInterval::new(interval.0, interval.1), resolution).iter().map(|b| b.id()).collect();
+            set.pick(TimeInterval::new(interval.0, interval.1), resolution).iter().map(|(b, _)| b.id()).collect();
         assert_eq!(picked, expected.iter().map(|&i| id(i)).collect::<Vec<_>>(), "{interval:?} at {resolution}");
     }
 

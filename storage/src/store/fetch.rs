@@ -22,8 +22,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::block::segments::{ReadChunk, SegmentName, StoredChunk};
-use crate::block::tombstones::{Deleted, Tombstones};
-use crate::chunk::EncodedChunk;
+use crate::block::tombstones::Deleted;
+use crate::chunk::{EncodedChunk, Encoding};
 use crate::error::{Error, Result};
 use crate::index::ChunkRef;
 use crate::model::{Budget, Reservation, TimeInterval};
@@ -31,7 +31,7 @@ use crate::schema::{chunk_fields, chunk_item_field, series_schema};
 use crate::side_index::ChunkSpan;
 
 use super::block::or_gone;
-use super::deletions;
+use super::deletions::{self, Deletions};
 use super::files::{BlockFiles, JoinedReads, join};
 use super::selection::Selection;
 use super::{KeyRange, SeriesStream};
@@ -52,14 +52,14 @@ const LOCAL_GAP: u64 = 2 << 10;
 const CRC_LEN: usize = 4;
 
 /// What a stream of one block's chunks needs; shared by its batches.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChunkFetch {
     /// The block.
     pub files: BlockFiles,
     /// What was selected of it.
-    pub selection: Selection,
-    /// What was deleted of it.
-    pub tombstones: Arc<Tombstones>,
+    pub selection: Arc<Selection>,
+    /// What of it does not count.
+    pub deletions: Deletions,
     /// Chunks that overlap this are read.
     pub interval: TimeInterval,
     /// Whether chunks are wanted at all.
@@ -131,7 +131,7 @@ impl ChunkFetch {
                 for row in self.selection.rows(i) {
                     for span in self.selection.chunks(row) {
                         let span = span?;
-                        let (extent, _) = deletions::of_chunk(&self.tombstones, row.series_ref, span.interval());
+                        let (extent, _) = self.deletions.of_chunk(row.series_ref, span.interval());
                         if span.interval().overlaps(self.interval) && extent != Deleted::Whole {
                             plan.bytes += read_length(&span);
                             plan.chunks.push(Wanted { span, replica: row.replica, series_ref: row.series_ref });
@@ -175,19 +175,26 @@ impl ChunkFetch {
                 let reads = segments.get(&at.segment());
                 let reads = reads.ok_or_else(|| Error::Internal("chunk of a segment that was not read".to_owned()))?;
                 let found = reads.find(&self.files, at, &mut reservation).await?;
-                let (extent, deleted) = deletions::of_chunk(&self.tombstones, chunk.series_ref, chunk.span.interval());
-                if extent != Deleted::None {
-                    let name = SegmentName::new(self.files.place(), at.segment());
-                    let kept =
-                        deletions::keep(found.stored.encoding, &found.stored.data, deleted).map_err(|error| {
+                let (extent, deleted) = self.deletions.of_chunk(chunk.series_ref, chunk.span.interval());
+                match extent {
+                    Deleted::None => {
+                        builder.push_stored(&[chunk.span.interval()], chunk.replica, at.segment(), found)?
+                    }
+                    _ if found.stored.encoding == Encoding::Aggr as u8 => {
+                        let left = deletions::left_of(chunk.span.interval(), &deleted);
+                        builder.push_stored(&left, chunk.replica, at.segment(), found)?;
+                    }
+                    _ => {
+                        let kept = deletions::keep(found.stored.encoding, &found.stored.data, &deleted);
+                        let kept = kept.map_err(|error| {
+                            let name = SegmentName::new(self.files.place(), at.segment());
                             self.files.corrupt(&name.rel_path(), u64::from(at.offset()), error.to_string())
                         })?;
-                    kept.iter().for_each(|kept| builder.push_encoded(kept, chunk.replica));
-                } else {
-                    builder.push_stored(chunk, at.segment(), found)?;
+                        kept.iter().for_each(|kept| builder.push_encoded(kept, chunk.replica));
+                    }
                 }
             }
-            builder.push_series(self.selection.key(i), !chunks.is_empty());
+            builder.push_series(self.selection.key(i), !self.skip_chunks);
         }
         builder.finish()
     }
@@ -329,14 +336,18 @@ impl BatchBuilder {
         }
     }
 
-    fn push_stored(&mut self, chunk: &Wanted, segment: u32, found: Found) -> Result<()> {
-        self.push_fields(chunk.span.interval(), found.stored.encoding, chunk.replica);
+    /// Appends a chunk once for each of `intervals`: the times that are left of it.
+    fn push_stored(&mut self, intervals: &[TimeInterval], replica: u32, segment: u32, found: Found) -> Result<()> {
         let number = |v: usize| u32::try_from(v).map_err(|_| Error::Internal("chunk past 4 GiB".to_owned()));
         let block = match found.buffer {
             FoundIn::Joined(buffer) => self.first_buffers.get(&segment).copied().unwrap_or_default() + number(buffer)?,
             FoundIn::Own(bytes) => self.data.append_block(Buffer::from(bytes)),
         };
-        Ok(self.data.try_append_view(block, number(found.at)?, number(found.stored.data.len())?)?)
+        for interval in intervals {
+            self.push_fields(*interval, found.stored.encoding, replica);
+            self.data.try_append_view(block, number(found.at)?, number(found.stored.data.len())?)?;
+        }
+        Ok(())
     }
 
     fn push_encoded(&mut self, chunk: &EncodedChunk, replica: u32) {

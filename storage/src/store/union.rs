@@ -5,11 +5,15 @@
 //! read first. Both must show the block with the same external labels, and open side-indexes through a cache of their own.
 //! Whoever deletes a local block makes sure that the bucket's store has synced since the upload.
 //!
+//! Where members hold the same series at different resolutions, as local raw blocks and downsampled ones of the bucket, the
+//! coarsest that the request allows [answers](super::coverage), and the others for what it leaves open. The head is never cut: what is
+//! in it is not in a block yet, let alone in a downsampled one.
+//!
 //! Other parts may hold the same samples: the head those of a block that was just cut from it, a bucket's compacted block
 //! those of the local blocks that it was made of. This is harmless. The same series has the same replica number in both, and
 //! whoever merges parts takes one sample at a time of each replica.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,9 +21,10 @@ use async_trait::async_trait;
 use futures::future::{join_all, try_join_all};
 
 use crate::error::{Error, Result};
-use crate::model::{BlockId, ExternalLabels, TimeInterval};
+use crate::model::{BlockId, ExternalLabels, TimeInterval, TimeRange};
 
 use super::block::label_set;
+use super::coverage::{Candidate, choose};
 use super::{LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet, Store, StoreInfo};
 
 /// Stores that answer together. A member that fails fails the request: what it alone holds would be missing unseen.
@@ -47,7 +52,8 @@ impl UnionStore {
             parts.extend(set.parts);
             warnings.extend(set.warnings);
         }
-        Ok(SeriesSet { parts: in_time_order(without_repeats(parts)), warnings: distinct(warnings) })
+        let parts = one_resolution_a_time(without_repeats(parts), request.interval);
+        Ok(SeriesSet { parts: in_time_order(parts), warnings: distinct(warnings) })
     }
 
     async fn all_names(&self, request: &LabelRequest) -> Result<LabelSet> {
@@ -72,6 +78,38 @@ fn without_repeats(parts: Vec<Arc<dyn SeriesPart>>) -> Vec<Arc<dyn SeriesPart>> 
     let mut seen: HashSet<BlockId> = HashSet::new();
     let first = |part: &Arc<dyn SeriesPart>| part.name().parse().map_or(true, |block| seen.insert(block));
     parts.into_iter().filter(first).collect()
+}
+
+/// Of parts with equal external labels those of the coarsest resolution, and of the others what these leave open.
+fn one_resolution_a_time(parts: Vec<Arc<dyn SeriesPart>>, interval: TimeInterval) -> Vec<Arc<dyn SeriesPart>> {
+    if parts.iter().all(|part| part.resolution_ms() == 0) {
+        return parts;
+    }
+    let mut groups: BTreeMap<&ExternalLabels, Vec<usize>> = BTreeMap::new();
+    for (i, part) in parts.iter().enumerate() {
+        if let Some(labels) = part.external_labels() {
+            groups.entry(labels).or_default().push(i);
+        }
+    }
+    // what is left of each part; one without labels of its own stays whole
+    let mut left: Vec<Option<Arc<dyn SeriesPart>>> = parts.iter().cloned().map(Some).collect();
+    for group in groups.values() {
+        let candidates: Vec<Candidate> = group.iter().map(|&i| candidate(parts[i].as_ref())).collect();
+        let chosen = choose(&candidates, interval);
+        for (n, &i) in group.iter().enumerate() {
+            left[i] = match chosen.get(&n) {
+                None => None,
+                Some(None) => continue,
+                Some(Some(cut)) => Some(parts[i].within(cut.as_slice()).unwrap_or_else(|| Arc::clone(&parts[i]))),
+            };
+        }
+    }
+    left.into_iter().flatten().collect()
+}
+
+fn candidate(part: &dyn SeriesPart) -> Candidate {
+    let TimeInterval { mint, maxt } = part.interval();
+    Candidate { resolution_ms: part.resolution_ms(), range: TimeRange { mint, maxt: maxt.saturating_add(1) } }
 }
 
 /// By the time where they begin; those that begin together, by members.

@@ -25,7 +25,8 @@ const HOUR_MS: i64 = 3_600_000;
 pub fn instant_request(api: &Api, params: &Params) -> Result<QueryRequest, ApiError> {
     params.limit()?;
     let t = params.time_or("time", api.clock.now())?;
-    let max_resolution_ms = max_resolution_ms(api, params, 0)?;
+    let max_resolution_ms =
+        max_resolution_ms(api, params, api.settings.instant_max_resolution_ms.saturating_mul(NS_PER_MS))?;
     request(api, params, QueryTime::Instant(t), max_resolution_ms)
 }
 
@@ -93,7 +94,7 @@ fn request(api: &Api, params: &Params, time: QueryTime, max_resolution_ms: i64) 
     })
 }
 
-/// The coarsest resolution that will do. `auto` leaves it to the step.
+/// The coarsest resolution that will do. `auto` leaves it to the step, and of an instant query to a flag.
 fn max_resolution_ms(api: &Api, params: &Params, auto_ns: i64) -> Result<i64, ApiError> {
     const NAME: &str = "max_source_resolution";
     let ns = match params.get(NAME) {

@@ -3,7 +3,8 @@ use std::path::Path;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::blocks::{block_id, write_block};
+use super::blocks::{block_id, write_block, write_block_of};
+use super::resolutions::{Block, check_resolutions};
 use super::*;
 use crate::ManualClock;
 use crate::block::{BlockMeta, BlockWriter, BlockWriterSettings, ChunkPayload};
@@ -101,6 +102,37 @@ async fn a_bucket_under_a_prefix() {
         }
     })
     .await;
+}
+
+/// Each dataset as a block, named by its resolution and its place among the others.
+pub(crate) fn write_blocks(folder: &Path, blocks: &[Block]) {
+    for (n, (resolution_ms, data)) in (0..).zip(blocks) {
+        write_block_of(folder, block_id(n + resolution_ms.unsigned_abs()), data, *resolution_ms, true);
+    }
+}
+
+#[tokio::test]
+async fn resolutions_of_a_local_directory_and_of_a_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |bucket: bool| {
+        let folder = &folder;
+        move |blocks: Vec<Block>| {
+            let folder = tempfile::tempdir_in(folder.path()).unwrap().keep();
+            async move {
+                write_blocks(&folder, &blocks);
+                if !bucket {
+                    return Arc::new(LocalDirStore::open(folder, in_memory()).await.unwrap()) as Arc<dyn Store>;
+                }
+                let store = upload(&folder, "").await;
+                let clock = Arc::new(ManualClock::new(0));
+                let bucket = BucketStore::new(store, BucketSettings::default(), in_memory(), clock);
+                bucket.sync().await.unwrap();
+                Arc::new(bucket) as Arc<dyn Store>
+            }
+        }
+    };
+    check_resolutions(make(false)).await;
+    check_resolutions(make(true)).await;
 }
 
 #[tokio::test]

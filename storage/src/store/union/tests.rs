@@ -7,7 +7,8 @@ use crate::ManualClock;
 use crate::model::Labels;
 use crate::side_index::{SideIndexCache, SideIndexSettings};
 use crate::store::acceptance::blocks::{block_id, write_block};
-use crate::store::acceptance::tests::upload;
+use crate::store::acceptance::resolutions::check_resolutions;
+use crate::store::acceptance::tests::{upload, write_blocks};
 use crate::store::acceptance::{Dataset, DatasetSeries, check_store, read};
 use crate::store::{BucketSettings, BucketStore, KeyRange, LocalDirStore};
 
@@ -58,6 +59,26 @@ async fn a_block_that_is_local_and_in_the_bucket() {
             std::fs::create_dir(&nothing).unwrap();
             write_block(&blocks, block_id(0), &data, true);
             let members: Vec<Arc<dyn Store>> = vec![local(&nothing).await, local(&blocks).await, bucket(&blocks).await];
+            Arc::new(UnionStore::new(members)) as Arc<dyn Store>
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn raw_blocks_in_a_folder_and_downsampled_ones_in_the_bucket() {
+    let root = tempfile::tempdir().unwrap();
+    check_resolutions(|blocks| {
+        let folder = tempfile::tempdir_in(root.path()).unwrap().keep();
+        async move {
+            let (raw, coarse): (Vec<_>, Vec<_>) =
+                blocks.into_iter().partition(|(resolution_ms, _)| *resolution_ms == 0);
+            // the bucket has the first raw block too, under the same name
+            let in_bucket: Vec<_> = raw[..1].iter().chain(&coarse).cloned().collect();
+            write_blocks(&folder.join("local"), &raw);
+            write_blocks(&folder.join("bucket"), &in_bucket);
+            let members: Vec<Arc<dyn Store>> =
+                vec![local(&folder.join("local")).await, bucket(&folder.join("bucket")).await];
             Arc::new(UnionStore::new(members)) as Arc<dyn Store>
         }
     })

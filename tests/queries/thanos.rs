@@ -1,0 +1,112 @@
+//! Replays what Thanos answered over raw, compacted and downsampled blocks; tests/golden/thanos.txt names the queries whose answers
+//! differ, each with its reason.
+//!
+//! The blocks are larger than what the repository holds: they lie in the folder that `QUIVER_SHARED` names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+
+use crate::comparison::Case;
+use crate::served::{Served, engine_settings, golden};
+
+/// Name of an expectation file, folder of its blocks, how many blocks and how many queries.
+const BUCKETS: [(&str, &str, usize, usize); 3] =
+    [("raw", "bucket", 30, 168), ("plain", "compacted/plain", 20, 280), ("penalty", "compacted/penalty", 10, 280)];
+
+#[test]
+fn thanos_would_answer_the_same() {
+    let Some(shared) = std::env::var_os("QUIVER_SHARED").map(PathBuf::from) else {
+        eprintln!("skipped: QUIVER_SHARED is not set");
+        return;
+    };
+    let listed = listed();
+    let mut report = String::new();
+    for (name, folder, blocks, queries) in BUCKETS {
+        let expected = shared.join(format!("golden/expected/thanos-{name}.jsonl.gz"));
+        let cases = cases(&expected);
+        assert_eq!(cases.len(), queries, "{name}");
+        let differences = replay(&shared.join("golden").join(folder), blocks, &cases);
+        eprintln!("{}", numbers(name, &cases, &differences));
+        let listed: BTreeSet<&str> =
+            listed.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix('/')).collect();
+        for (id, difference) in differences.iter().filter(|(id, _)| !listed.contains(*id)) {
+            let _ = writeln!(report, "{name}/{id} {difference}");
+        }
+        for id in listed.iter().filter(|id| !differences.contains_key(*id)) {
+            let _ = writeln!(report, "{name}/{id} agrees: take it off tests/golden/thanos.txt");
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
+}
+
+/// What differs, by the query's id.
+fn replay<'a>(bucket: &Path, blocks: usize, cases: &'a [Case]) -> BTreeMap<&'a str, String> {
+    let settings = engine::EngineSettings { replica_labels: vec!["replica".to_owned()], ..engine_settings(2) };
+    let served = Served::over_with(bucket.to_path_buf(), settings);
+    assert_eq!(served.blocks(), blocks, "{}", bucket.display());
+    let differences: Mutex<BTreeMap<&str, String>> = Mutex::default();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(difference) = ask(&served, case) {
+                differences.lock().unwrap().insert(&case.id, format!("{}\n    {difference}", case.query));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, std::num::NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    differences.into_inner().unwrap()
+}
+
+/// Asks one query and compares the answer.
+fn ask(served: &Served, case: &Case) -> Result<(), String> {
+    let text = |name: &str| match &case.line[name] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut form = vec![("query", case.query.clone())];
+    form.extend(["start", "end", "step", "dedup", "max_source_resolution"].map(|name| (name, text(name))));
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (status, body) = served.post("query_range", &form);
+    let reply: Value = serde_json::from_slice(&body).map_err(|e| format!("HTTP {status}, not JSON: {e}"))?;
+    case.compare(status, &reply)
+}
+
+fn cases(file: &Path) -> Vec<Case> {
+    let file = File::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    BufReader::new(GzDecoder::new(file)).lines().map(|line| Case::parse(&line.unwrap())).collect()
+}
+
+/// The queries that are known to differ, as `file/id`.
+fn listed() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(golden("thanos.txt")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.map(str::to_owned).collect()
+}
+
+/// How many queries agree, a line for each range, resolution and deduplication.
+fn numbers(name: &str, cases: &[Case], differences: &BTreeMap<&str, String>) -> String {
+    let mut groups: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for case in cases {
+        let dedup = if case.line["dedup"] == true { "dedup" } else { "no dedup" };
+        let group = format!("{} {} {dedup}", case.group(), case.line["max_source_resolution"].as_str().unwrap());
+        let (agree, differ) = groups.entry(group).or_default();
+        *(if differences.contains_key(case.id.as_str()) { differ } else { agree }) += 1;
+    }
+    let mut text = String::new();
+    for (group, (agree, differ)) in groups {
+        let _ = writeln!(text, "{name:8} {group:24} {agree:5} agree {differ:5} differ");
+    }
+    text
+}
