@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use engine::{QueryRequest, QueryTime};
 use flate2::read::GzDecoder;
+use promql::tree::Grid;
 use serde_json::Value;
 
 use crate::comparison::Case;
 use crate::served::{Served, engine_settings, golden};
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// Name of an expectation file, folder of its blocks, how many blocks and how many queries.
 const BUCKETS: [(&str, &str, usize, usize); 3] =
@@ -45,6 +49,29 @@ fn thanos_would_answer_the_same() {
         }
     }
     assert!(report.is_empty(), "\n{report}");
+}
+
+#[test]
+fn plans_show_what_is_read() {
+    let Some(shared) = std::env::var_os("QUIVER_SHARED").map(PathBuf::from) else {
+        eprintln!("skipped: QUIVER_SHARED is not set");
+        return;
+    };
+    let served = Served::over(shared.join("golden/compacted/plain"), 1);
+    let grid = Grid { start: 1_767_225_600_000, end: 1_768_780_800_000, step_ms: HOUR_MS };
+    let check = |query: &str, max_resolution_ms: i64, expected: &[&str]| {
+        let request = QueryRequest { max_resolution_ms, ..QueryRequest::new(query, QueryTime::Range(grid)) };
+        let plan = served.explain(request);
+        expected.iter().for_each(|part| assert!(plan.contains(part), "{query} lacks {part:?}:\n{plan}"));
+    };
+    let us = "up{cluster=\"us-2\"}";
+    check(us, HOUR_MS, &["reads=average", "parts=6 (2 of 1h, 4 of 5m)"]);
+    check(&format!("max_over_time({us}[1h])"), 300_000, &["reads=max", "parts=6 (6 of 5m)"]);
+    // two samples an hour are windows of half an hour at the most
+    check(&format!("rate({us}[1h])"), HOUR_MS, &["reads=counter", "parts=6 (6 of 5m)"]);
+    check("sum by (cluster) (up)", HOUR_MS, &["parts=12 (2 of 1h, 4 of 5m, 6 of raw)"]);
+    let raw = served.explain(QueryRequest::new(us, QueryTime::Range(grid)));
+    assert!(!raw.contains("reads=") && raw.contains("parts=6\n"), "{raw}");
 }
 
 /// What differs, by the query's id.

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use storage::chunk::{XorEncoder, encode_aggr, encode_series};
 use storage::model::Labels;
 
@@ -154,5 +155,96 @@ fn damage_names_the_series() {
         let mut decoder = SeriesDecoder::new(TimeInterval::ALL, ReplicaMerge::default(), Some(reading));
         let error = decoder.decode(&columns, 0);
         assert!(matches!(error.unwrap_err(), crate::Error::Chunk { .. }), "{reading}");
+    }
+}
+
+/// Length of the windows of [`downsampled`].
+const WINDOW_MS: i64 = 1_000;
+
+/// A chunk of these raw samples: one batch, as a compactor makes it.
+fn downsampled(raw: &[(i64, f64)]) -> TestChunk {
+    let (first, last) = (raw[0], raw[raw.len() - 1]);
+    let mut slots: [XorEncoder; 5] = std::array::from_fn(|_| XorEncoder::new());
+    let (mut total, mut before) = (0.0, first.1);
+    slots[4].push(first.0, first.1);
+    let window = |t: i64| t.div_euclid(WINDOW_MS);
+    let (mut mint, mut maxt) = (None, 0);
+    for samples in raw.chunk_by(|a, b| window(a.0) == window(b.0)) {
+        let end = ((window(samples[0].0) + 1) * WINDOW_MS - 1).min(last.0);
+        let values = samples.iter().map(|(_, v)| *v);
+        for value in values.clone() {
+            total += if value >= before { value - before } else { value };
+            before = value;
+        }
+        slots[0].push(end, samples.len() as f64);
+        slots[1].push(end, values.clone().sum());
+        slots[2].push(end, values.clone().fold(f64::INFINITY, f64::min));
+        slots[3].push(end, values.fold(f64::NEG_INFINITY, f64::max));
+        slots[4].push(end, first.1 + total);
+        (mint, maxt) = (mint.or(Some(end)), end);
+    }
+    slots[4].push(maxt, last.1);
+    let slots = slots.map(XorEncoder::finish);
+    let data = encode_aggr(std::array::from_fn(|i| Some((Encoding::Xor as u8, &slots[i][..]))));
+    TestChunk { mint: mint.unwrap(), maxt, encoding: Encoding::Aggr as u8, replica: 0, data }
+}
+
+fn buffer(samples: &[(i64, f64)]) -> SampleBuffer {
+    let mut buffer = SampleBuffer::new();
+    samples.iter().for_each(|&(t, v)| buffer.push_float(t, v));
+    buffer
+}
+
+/// Steps and values of a counter's samples.
+type Steps = Vec<(i64, u16)>;
+/// Pieces of it by their number of windows, each downsampled or not.
+type Pieces = Vec<(i64, bool)>;
+
+fn counters() -> impl Strategy<Value = (Steps, Pieces)> {
+    (prop::collection::vec((1..700_i64, 0..100_u16), 1..80), prop::collection::vec((1..6_i64, any::<bool>()), 1..12))
+}
+
+proptest! {
+    /// Whatever is raw and whatever downsampled, a counter grows as its raw samples do, through every reset, and nothing is lost or
+    /// counted twice.
+    #[test]
+    fn kinds_of_chunks_do_not_show((steps, pieces) in counters()) {
+        let mut raw: Vec<(i64, f64)> = Vec::new();
+        for (step, value) in steps {
+            raw.push((raw.last().map_or(0, |(t, _)| *t) + step, f64::from(value)));
+        }
+        // how much the counter has grown up to each raw sample
+        let mut growth = vec![0.0];
+        for pair in raw.windows(2) {
+            let (from, to) = (pair[0].1, pair[1].1);
+            growth.push(growth[growth.len() - 1] + if to >= from { to - from } else { to });
+        }
+        let mut parts: Vec<TestChunk> = Vec::new();
+        let (mut rest, mut windows) = (&raw[..], 0);
+        let (mut any_windows, mut pieces) = (false, pieces.into_iter().cycle());
+        while let (false, Some((length, coarse))) = (rest.is_empty(), pieces.next()) {
+            windows += length;
+            let (piece, after) = rest.split_at(rest.partition_point(|(t, _)| *t < windows * WINDOW_MS));
+            rest = after;
+            if piece.is_empty() {
+                continue;
+            }
+            any_windows |= coarse;
+            if coarse { parts.push(downsampled(piece)) } else { parts.extend(chunks(&buffer(piece), 7, 0)) }
+        }
+        let decoded = |reading| decode_all(parts.clone(), reading, ReplicaMerge::default());
+        let counter = decoded(Reading::Counter);
+        for (&t, &total) in counter.timestamps.iter().zip(&counter.floats) {
+            let grown = growth[raw.partition_point(|(raw_t, _)| *raw_t <= t) - 1];
+            if any_windows {
+                prop_assert_eq!(total - counter.floats[0], grown, "at {}", t);
+            }
+        }
+        let total = |samples: SampleBuffer| samples.floats.iter().sum::<f64>();
+        prop_assert_eq!(total(decoded(Reading::Count)), raw.len() as f64);
+        prop_assert_eq!(total(decoded(Reading::Sum)), raw.iter().map(|(_, v)| v).sum::<f64>());
+        let least = |samples: &[f64]| samples.iter().copied().fold(f64::INFINITY, f64::min);
+        let values: Vec<f64> = raw.iter().map(|(_, v)| *v).collect();
+        prop_assert_eq!(least(&decoded(Reading::Min).floats), least(&values));
     }
 }

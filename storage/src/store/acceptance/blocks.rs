@@ -40,7 +40,7 @@ pub(crate) fn write_block_of(folder: &Path, id: BlockId, data: &Dataset, resolut
             let data = aggregates(&samples);
             let (mint, maxt) = (samples.timestamps[0], samples.timestamps[samples.len() - 1]);
             let chunk = ChunkPayload { mint, maxt, encoding: Encoding::Aggr as u8, data: &data };
-            writer.push(&one.labels, [chunk].into_iter()).unwrap();
+            writer.push(&one.labels, [chunk]).unwrap();
         }
     }
     writer.finish().unwrap();
