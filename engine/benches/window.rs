@@ -83,6 +83,7 @@ fn rate() -> Arc<dyn ExecutionPlan> {
         function: WindowFunction::Range(Arc::from(kernel)),
         name: "rate",
         counter: true,
+        downsampled: None,
         start_times: false,
         histogram_stats: false,
         args: Vec::new(),
