@@ -2,7 +2,9 @@
 //!
 //! Batches are whole chunks: only a chunk's counter knows its first and last raw value.
 
-use storage::chunk::{AggrChunk, Aggregate, ChunkError, EncodedChunk, Encoding, decode, encode_aggr, sample_count};
+use storage::chunk::{
+    AggrChunk, Aggregate, ChunkError, CounterTotal, EncodedChunk, Encoding, decode, encode_aggr, sample_count,
+};
 use storage::compact::FIVE_MINUTES_MS;
 use storage::model::{FloatHistogram, SampleBuffer, TimeInterval, Timestamp};
 
@@ -162,7 +164,7 @@ impl Downsampler {
 
     /// The counter slot; its windows stay in `self.windows`. None where no chunk has a counter.
     fn counter(&mut self, batch: &[Parsed<'_>], output_ms: i64) -> Result<Option<Vec<u8>>, ChunkError> {
-        let mut total = Total::default();
+        let mut total = CounterTotal::default();
         self.numbers.clear();
         for chunk in batch {
             let Some((encoding, payload)) = chunk.slots.get(Aggregate::Counter) else { continue };
@@ -179,7 +181,9 @@ impl Downsampler {
         let (Some(&first_t), Some(&first)) = (times.first(), values.first()) else { return Ok(None) };
         let swept = self.windows.sweep(times, values, output_ms);
         check_windows(if swept < times.len() { times.len() } else { self.windows.ends.len() })?;
-        Ok(Some(self.windows.counter_slot(Framing { first: (first_t, first), last: total.last })))
+        Ok(Some(
+            self.windows.counter_slot(Framing { first: (first_t, first), last: total.last_value().unwrap_or(first) }),
+        ))
     }
 
     /// The chunks of a batch of chunks of histograms.
@@ -223,38 +227,5 @@ fn check_windows(windows: usize) -> Result<(), ChunkError> {
     match windows > WINDOWS_MAX {
         true => Err(ChunkError::new(format!("{windows} windows are too many for a chunk"))),
         false => Ok(()),
-    }
-}
-
-/// A counter's reset-corrected total over chunks of aggregates: a sample at the time of the one before only says what the last raw
-/// value was.
-#[derive(Debug, Default)]
-struct Total {
-    begun: bool,
-    t: Timestamp,
-    /// The last value as it was stored.
-    last: f64,
-    total: f64,
-}
-
-impl Total {
-    /// The total at `t`; none where the sample adds nothing.
-    fn push(&mut self, t: Timestamp, value: f64) -> Option<f64> {
-        if value.is_nan() {
-            return None;
-        }
-        if !self.begun {
-            *self = Self { begun: true, t, last: value, total: value };
-            return Some(value);
-        }
-        if t <= self.t {
-            if t == self.t {
-                self.last = value;
-            }
-            return None;
-        }
-        self.total += if value >= self.last { value - self.last } else { value };
-        (self.t, self.last) = (t, value);
-        Some(self.total)
     }
 }
