@@ -41,7 +41,7 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
         Some(bucket) => (false, bucket),
         None => (true, open_directory(&data_dir.bucket())?),
     };
-    let compaction = if compacts { Some(compaction(flags, &bucket, &data_dir)?) } else { None };
+    let compaction = if compacts { Some(compaction(flags, (&bucket, own), &data_dir)?) } else { None };
     // without compaction blocks are as well off where they were cut as in a bucket of its own
     let upload_to = (compacts || !own).then(|| bucket.clone());
     let role = QueryRole {
@@ -62,7 +62,16 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
 }
 
 /// Compaction beside queries: on half the cores, with memory of its own, so that neither can take the other's.
-fn compaction(flags: &AllFlags, bucket: &Bucket, data_dir: &DataDir) -> anyhow::Result<CompactionSettings> {
+///
+/// In a bucket of its own, what was written here goes after `--tsdb.retention`, as it does from a Prometheus's disk. Blocks that
+/// somebody put there stay.
+fn compaction(
+    flags: &AllFlags,
+    (bucket, own): (&Bucket, bool),
+    data_dir: &DataDir,
+) -> anyhow::Result<CompactionSettings> {
+    let (tenant_label, retention) = (&flags.ingest.tenant_label, flags.ingest.retention);
+    let kept = (own && !retention.is_zero() && !tenant_label.is_empty()).then(|| (tenant_label.clone(), retention));
     let mut plan = PlanSettings::default();
     plan.vertical = flags.compact.vertical_compaction && !flags.compact.no_vertical_compaction;
     let means = Means {
@@ -74,6 +83,7 @@ fn compaction(flags: &AllFlags, bucket: &Bucket, data_dir: &DataDir) -> anyhow::
         plan,
         merge: OverlapMerge::OneToOne,
         whole_in_scratch: false,
+        kept,
     };
     CompactionSettings::try_new(&flags.compact.upkeep, bucket, means)
 }

@@ -61,6 +61,7 @@ fn compaction_settings(flags: &CompactRoleFlags, bucket: &Bucket) -> anyhow::Res
         plan,
         merge: if penalty { OverlapMerge::Penalty } else { OverlapMerge::OneToOne },
         whole_in_scratch: compact.scratch == Scratch::Disk,
+        kept: None,
     };
     let mut settings = CompactionSettings::try_new(&flags.upkeep, bucket, means)?;
     settings.halt_on_error = compact.halt_on_error && !compact.no_halt_on_error;

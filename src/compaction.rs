@@ -52,6 +52,8 @@ pub struct Means {
     pub merge: OverlapMerge,
     /// Whether blocks are made as local files first.
     pub whole_in_scratch: bool,
+    /// How long blocks with that external label are kept where the flags do not say; others stay.
+    pub kept: Option<(String, Duration)>,
 }
 
 /// The flags, checked.
@@ -82,8 +84,20 @@ impl CompactionSettings {
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let mut filters = means.filters;
         filters.consistency_delay_ms = ms(flags.consistency_delay);
-        let (retention, downsamples) = (retention(flags), !flags.downsampling_disable || flags.no_downsampling_disable);
+        let (mut retention, downsamples) =
+            (retention(flags), !flags.downsampling_disable || flags.no_downsampling_disable);
         retention.check(downsamples)?;
+        if let Some((label, kept)) = means.kept
+            && retention == Retention::default()
+        {
+            let kept_ms = ms(kept);
+            retention = Retention {
+                raw_ms: kept_ms,
+                five_minutes_ms: kept_ms,
+                one_hour_ms: kept_ms,
+                only_with: Some(label.into()),
+            };
+        }
         empty_folder(&means.scratch)?;
         let upload = UploadSettings {
             store: Arc::clone(&bucket.store),
@@ -127,6 +141,7 @@ fn retention(flags: &UpkeepFlags) -> Retention {
         raw_ms: ms(flags.retention_raw),
         five_minutes_ms: ms(flags.retention_5m),
         one_hour_ms: ms(flags.retention_1h),
+        only_with: None,
     }
 }
 

@@ -66,7 +66,7 @@ impl Coverage {
     pub fn missing(&self, block: &BlockMeta, retention: &Retention, now: i64) -> Option<i64> {
         let span_ms = block.max_time.saturating_sub(block.min_time);
         let lacks = |sources: &HashSet<BlockId>| block.compaction.sources.iter().any(|id| !sources.contains(id));
-        let wanted = |resolution_ms| !retention.is_past(resolution_ms, block.max_time, now);
+        let wanted = |resolution_ms| !retention.is_past(resolution_ms, block, now);
         let lacks_hour = span_ms >= FIVE_MINUTES_SPAN_MIN_MS && wanted(ONE_HOUR_MS) && lacks(&self.one_hour);
         match block.resolution_ms() {
             RAW if span_ms >= RAW_SPAN_MIN_MS && lacks(&self.five_minutes) => {
@@ -157,7 +157,7 @@ mod tests {
         let long = sourced(1, (0, DAYS_10), 0, &[1]);
         check(std::slice::from_ref(&long), &[], &short, now, &[(1, FIVE)]);
         check(&[long.clone(), sourced(9, (0, DAYS_10), HOUR, &[1])], &[], &short, now, &[]);
-        let shorter = Retention { one_hour_ms: 1_000, ..short };
+        let shorter = Retention { one_hour_ms: 1_000, ..short.clone() };
         check(std::slice::from_ref(&long), &[], &shorter, now, &[]);
         check(&[long], &[], &shorter, DAYS_10, &[(1, FIVE)]);
     }

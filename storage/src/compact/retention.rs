@@ -7,6 +7,7 @@
 //! - a block that is still to be merged into one long enough for that stays until it is
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::block::BlockMeta;
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use super::downsample_plan::{Coverage, FIVE_MINUTES_MS, FIVE_MINUTES_SPAN_MIN_MS
 use super::view::BucketView;
 
 /// How long blocks of each resolution are kept, in milliseconds; 0 for ever.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Raw samples.
     pub raw_ms: i64,
@@ -24,6 +25,8 @@ pub struct Retention {
     pub five_minutes_ms: i64,
     /// Downsampled to an hour.
     pub one_hour_ms: i64,
+    /// The external label without which blocks are kept for ever; none where all blocks go.
+    pub only_with: Option<Arc<str>>,
 }
 
 /// A block past its retention.
@@ -73,17 +76,21 @@ impl Retention {
         }
     }
 
-    /// Whether a block that ends at `maxt` is past the retention of that resolution. The end counts in whole seconds.
+    /// Whether `block`, or what is made of it at `resolution_ms`, is past the retention of that resolution. The end counts in whole
+    /// seconds.
     #[must_use]
-    pub fn is_past(&self, resolution_ms: i64, maxt: Timestamp, now: Timestamp) -> bool {
+    pub fn is_past(&self, resolution_ms: i64, block: &BlockMeta, now: Timestamp) -> bool {
         let kept_ms = self.of(resolution_ms);
-        kept_ms != 0 && now > (maxt / 1_000).saturating_mul(1_000).saturating_add(kept_ms)
+        let goes = |label: &str| block.thanos.as_ref().is_some_and(|thanos| thanos.labels.contains_key(label));
+        self.only_with.as_deref().is_none_or(goes)
+            && kept_ms != 0
+            && now > (block.max_time / 1_000).saturating_mul(1_000).saturating_add(kept_ms)
     }
 
     /// Whether `block` is past its retention.
     #[must_use]
     pub fn is_expired(&self, block: &BlockMeta, now: Timestamp) -> bool {
-        self.is_past(block.resolution_ms(), block.max_time, now)
+        self.is_past(block.resolution_ms(), block, now)
     }
 }
 
@@ -124,9 +131,10 @@ mod tests {
     const HOUR: i64 = ONE_HOUR_MS;
     const DAYS_10: i64 = FIVE_MINUTES_SPAN_MIN_MS;
     const NOW: Timestamp = 100 * DAYS_10;
-    const ALL: Retention = Retention { raw_ms: DAYS_10, five_minutes_ms: 2 * DAYS_10, one_hour_ms: 3 * DAYS_10 };
+    const ALL: Retention =
+        Retention { raw_ms: DAYS_10, five_minutes_ms: 2 * DAYS_10, one_hour_ms: 3 * DAYS_10, only_with: None };
     /// Raw samples go, what is made of them stays.
-    const RAW_ONLY: Retention = Retention { raw_ms: DAYS_10, five_minutes_ms: 0, one_hour_ms: 0 };
+    const RAW_ONLY: Retention = Retention { raw_ms: DAYS_10, five_minutes_ms: 0, one_hour_ms: 0, only_with: None };
 
     fn found(blocks: &[BlockMeta]) -> FoundBlocks {
         let metas = blocks.iter().map(|meta| (meta.id(), Arc::new(meta.clone()))).collect();
@@ -156,8 +164,17 @@ mod tests {
         check(found.clone(), &ALL, false, &[1, 3, 5], &[]);
         check(found, &Retention::default(), false, &[], &[]);
         // whole seconds, as Thanos counts
-        assert!(ALL.is_past(0, NOW - DAYS_10 - 1, NOW));
-        assert!(!ALL.is_past(0, NOW - DAYS_10 + 999, NOW));
+        assert!(ALL.is_past(0, &ending(1, NOW - DAYS_10 - 1, 0), NOW));
+        assert!(!ALL.is_past(0, &ending(1, NOW - DAYS_10 + 999, 0), NOW));
+    }
+
+    #[test]
+    fn blocks_without_the_label_stay() {
+        let mut ours = sourced(1, (0, 10), 0, &[1]);
+        ours.thanos.get_or_insert_default().labels.insert("tenant_id".to_owned(), "a".to_owned());
+        let found = found(&[ours, sourced(2, (0, 10), 0, &[2])]);
+        check(found.clone(), &RAW_ONLY, false, &[1, 2], &[]);
+        check(found, &Retention { only_with: Some("tenant_id".into()), ..RAW_ONLY }, false, &[1], &[]);
     }
 
     #[test]
@@ -203,7 +220,9 @@ mod tests {
     #[test]
     fn retention_must_leave_time_to_downsample() {
         let check = |raw_ms, five_minutes_ms, downsampling| {
-            Retention { raw_ms, five_minutes_ms, one_hour_ms: 1 }.check(downsampling).map_err(|e| e.to_string())
+            Retention { raw_ms, five_minutes_ms, one_hour_ms: 1, only_with: None }
+                .check(downsampling)
+                .map_err(|e| e.to_string())
         };
         assert!(check(RAW_SPAN_MIN_MS, DAYS_10, true).is_ok());
         assert!(check(0, 0, true).is_ok());
