@@ -120,8 +120,14 @@ fn main() {
 #[expect(clippy::print_stdout, reason = "the figures are what this is for")]
 fn replay(folder: &str) {
     let head = Head::new(HeadSettings::default(), Arc::new(SystemClock));
-    let sources =
-        ReplaySources { wal: folder.as_ref(), chunks_head: None, wbl: None, tenant: "default", blocks_end: &|_| None };
+    let sources = ReplaySources {
+        wal: folder.as_ref(),
+        chunks_head: None,
+        wbl: None,
+        tenant: "default",
+        blocks_end: &|_| None,
+        adopted: &[],
+    };
     let started = Instant::now();
     let replay = head.replay(sources, &RealDisk).expect("a replay");
     let seconds = started.elapsed().as_secs_f64();

@@ -9,6 +9,7 @@
 //! Series of all tenants share the shards, so that a tenant who writes nothing costs nothing. Locks are held for work in
 //! memory only: never over an await or a disk, and no two shards at once.
 
+mod adopt;
 mod appender;
 mod checkpoint;
 mod chunk_log;
@@ -41,13 +42,14 @@ mod truncate;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use adopt::AdoptedLog;
 pub use appender::{Appender, Commit};
 pub use exemplars::{OwnedExemplar, SeriesExemplars};
 pub use metadata::{MetadataByFamily, MetadataEntry};

@@ -15,8 +15,9 @@
 //!
 //! A Prometheus's folder is taken as it stands: its log is replayed and gone on with, its blocks are served and never changed.
 //! What is in its head chunks and its log of late samples is read at each start, and these are removed when all of it is in
-//! blocks.
+//! blocks. So is what a Thanos receive left, which has a log of its own in each tenant's folder.
 
+mod adopted;
 mod blocks;
 
 use std::collections::BTreeSet;
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use ulid::Ulid;
 
 use crate::block::BlockMeta;
@@ -37,6 +37,7 @@ use crate::side_index::SideIndexCache;
 use crate::store::{LabelRequest, LabelSet, SeriesRequest, SeriesSet, Store, StoreInfo, UnionStore};
 use crate::wal::{Disk, Wal, WalError, WalSettings};
 
+use adopted::Adopted;
 use blocks::TenantBlocks;
 
 /// The folder of the log.
@@ -71,8 +72,8 @@ pub struct Tsdb {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     blocks: TenantBlocks,
-    /// The newest sample of adopted files; they are removed when the head holds nothing so old.
-    adopted_through: Mutex<Option<Timestamp>>,
+    /// Files of other servers.
+    adopted: Adopted,
     /// One cut at a time.
     cutting: tokio::sync::Mutex<()>,
 }
@@ -91,7 +92,7 @@ pub struct CutBlock {
 pub enum Cut {
     /// Those that are complete, and all of tenants who stopped writing.
     Due,
-    /// All.
+    /// All, the last of them up to the newest sample: what comes after it is taken.
     Everything,
 }
 
@@ -112,8 +113,10 @@ impl Tsdb {
         let blocks = TenantBlocks::open(folder, &settings, side_indexes).await?;
         let head = Arc::new(Head::new(settings.head.clone(), Arc::clone(&clock)));
         let ends = blocks.ends();
+        let logs = adopted::find_logs(&blocks.tenants())?;
         let replayed = {
             let (head, disk, folder) = (Arc::clone(&head), Arc::clone(&disk), folder.to_owned());
+            let logs = logs.clone();
             let tenant = settings.default_tenant.clone();
             blocking(move || {
                 let existing = |name: &str| Some(folder.join(name)).filter(|folder| folder.is_dir());
@@ -124,6 +127,7 @@ impl Tsdb {
                     wbl: wbl.as_deref(),
                     tenant: &tenant,
                     blocks_end: &|tenant| ends.get(tenant).copied(),
+                    adopted: &logs,
                 };
                 head.replay(sources, disk.as_ref())
             })
@@ -134,10 +138,11 @@ impl Tsdb {
         if !head.attach(Arc::clone(&wal)) {
             return Err(Error::Internal("the head has a log already".to_owned()));
         }
-        let adopted_through = Mutex::new(replayed.adopted_through);
+        head.log_adopted().await.map_err(|error| Error::Internal(error.to_string()))?;
+        let adopted = Adopted::new(folder, &settings.default_tenant, &logs, &replayed);
         let cutting = tokio::sync::Mutex::default();
         let folder = folder.to_owned();
-        Ok((Self { folder, settings, head, wal, disk, clock, blocks, adopted_through, cutting }, replayed))
+        Ok((Self { folder, settings, head, wal, disk, clock, blocks, adopted, cutting }, replayed))
     }
 
     /// The head.
@@ -189,8 +194,8 @@ impl Tsdb {
         if !cut.is_empty() {
             let (head, disk, folder) = (Arc::clone(&self.head), Arc::clone(&self.disk), self.folder.join(WAL_DIR));
             blocking(move || head.checkpoint(&folder, disk.as_ref())).await??;
-            self.remove_adopted()?;
         }
+        self.remove_adopted()?;
         Ok(cut)
     }
 
@@ -209,7 +214,10 @@ impl Tsdb {
             ranges.retain(|range| everything || range.maxt <= complete_to);
             let newest_block = self.blocks.ends().get(&*tenant.name).copied().unwrap_or(Timestamp::MIN);
             if everything || ranges.iter().any(|range| range.maxt > newest_block) {
-                all.push((tenant.name.to_string(), ranges));
+                let newest = if which == Cut::Everything { tenant.interval.maxt } else { Timestamp::MAX };
+                let parts: Vec<TimeRange> =
+                    ranges.into_iter().flat_map(|range| parts(range, newest_block, newest)).collect();
+                all.push((tenant.name.to_string(), parts));
             }
         }
         all.retain(|(_, ranges)| !ranges.is_empty());
@@ -270,24 +278,14 @@ impl Tsdb {
         Ok(removed)
     }
 
-    /// What a Prometheus left in files that are never written to again goes when the head has nothing so old.
+    /// What others left goes when the head has nothing so old.
     fn remove_adopted(&self) -> Result<()> {
-        let mut adopted = self.adopted_through.lock();
-        let Some(through) = *adopted else { return Ok(()) };
-        let oldest = self.head.tenants().iter().map(|tenant| tenant.interval.mint).min();
-        if oldest.is_none_or(|oldest| oldest > through) {
-            for name in [CHUNKS_HEAD_DIR, WBL_DIR] {
-                let folder = self.folder.join(name);
-                match std::fs::remove_dir_all(&folder) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(Error::io(&folder, error));
-                    }
-                    _ => {}
-                }
-            }
-            *adopted = None;
-        }
-        Ok(())
+        let tenants = self.head.tenants();
+        let oldest = |tenant: &str| {
+            let tenant = tenants.iter().find(|known| &*known.name == tenant);
+            tenant.filter(|tenant| tenant.series > 0).map(|tenant| tenant.interval.mint)
+        };
+        self.adopted.remove_done(oldest)
     }
 
     /// Writes the log out and ends it; nothing is taken any more.
@@ -328,6 +326,15 @@ impl Store for Tsdb {
     async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet> {
         self.union().label_values(name, request).await
     }
+}
+
+/// A range up to the newest sample, in two where a block ends in it: what is in order comes after that, and two blocks that hold
+/// nothing late do not overlap.
+fn parts(range: TimeRange, block_end: Timestamp, newest: Timestamp) -> impl Iterator<Item = TimeRange> {
+    let maxt = range.maxt.min(newest.saturating_add(1));
+    let middle = block_end.clamp(range.mint, maxt);
+    let parts = [TimeRange { mint: range.mint, maxt: middle }, TimeRange { mint: middle, maxt }];
+    parts.into_iter().filter(|part| part.mint < part.maxt)
 }
 
 /// The labels of a tenant's blocks.

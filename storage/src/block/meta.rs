@@ -18,6 +18,8 @@ use crate::model::{BlockId, ExternalLabels, TimeRange, Timestamp};
 pub const META_FILE: &str = "meta.json";
 /// The only version of either section.
 const VERSION: u32 = 1;
+/// The word of Prometheus for a block of nothing but late samples.
+pub(crate) const FROM_OUT_OF_ORDER: &str = "from-out-of-order";
 
 /// `meta.json` of a block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -202,6 +204,12 @@ impl BlockMeta {
             thanos: None,
             extra: Map::new(),
         }
+    }
+
+    /// Whether Prometheus says that it was made of late samples alone.
+    #[must_use]
+    pub fn is_from_out_of_order(&self) -> bool {
+        self.compaction.hints.iter().any(|hint| hint == FROM_OUT_OF_ORDER)
     }
 
     /// Reads the file; `place` names the block in errors.

@@ -8,9 +8,8 @@ use crate::block::meta::{BlockStats, Compaction, Downsample, ParentBlock, Thanos
 use crate::model::{BlockId, TimeRange};
 
 use super::group::Group;
+use crate::block::meta::FROM_OUT_OF_ORDER;
 
-/// The word of Prometheus for a block of nothing but late samples.
-const FROM_OUT_OF_ORDER: &str = "from-out-of-order";
 /// Words of Prometheus that a block keeps as soon as one of its parents has them.
 const HINTS_OF_ANY: [&str; 2] = ["from-stale-series", "from-selected-series"];
 
@@ -30,7 +29,7 @@ pub fn output_meta(id: BlockId, group: &Group, inputs: &[Arc<BlockMeta>]) -> Blo
             hints.push(word.to_owned());
         }
     }
-    if !inputs.is_empty() && inputs.iter().all(|block| has(block, FROM_OUT_OF_ORDER)) {
+    if !inputs.is_empty() && inputs.iter().all(|block| block.is_from_out_of_order()) {
         hints.push(FROM_OUT_OF_ORDER.to_owned());
     }
     let parents =

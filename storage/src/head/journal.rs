@@ -159,6 +159,11 @@ impl RoundLog {
         record
     }
 
+    /// A record of one series.
+    pub fn add_series(&mut self, reference: u64, tenant: &str, labels: &[(&str, &str)]) {
+        encode_series(&mut SeriesEncoder::new(self.next()), reference, tenant, labels);
+    }
+
     pub fn add_metadata(&mut self, reference: u64, metadata: &MetadataEntry) {
         let (kind, unit, help) = (metadata.kind as u8, metadata.unit.as_str(), metadata.help.as_str());
         MetadataEncoder::new(self.next()).push(crate::wal::record::MetadataEntry {

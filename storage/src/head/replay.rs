@@ -10,7 +10,8 @@
 //! A log may repeat itself, so a sample in order that is not younger than what its series has is dropped: it is there. A late one
 //! goes to the late ones; readers merge. Samples in order before what blocks of the tenant have are in them, and are dropped.
 //! Of a tenant who was removed, what stands before the record of that goes. Series of which nothing is left go as well.
-//! A log of Prometheus has its late samples a second time in the `wbl`, and they are taken from there.
+//! A log of Prometheus has its late samples a second time in the `wbl`, and they are taken from there. Logs of the tenants of a
+//! Thanos receive come before ours, see [`adopt`](super::adopt).
 
 mod batch;
 mod worker;
@@ -23,9 +24,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use parking_lot::{Mutex, RwLock};
 
-use self::batch::{BATCH, Batch, HistogramEntry};
+pub(super) use self::batch::Batch;
+use self::batch::{BATCH, HistogramEntry};
 use self::worker::{Counts, append_batches};
 use super::Head;
+use super::adopt::AdoptedLog;
 use super::head_chunks::{self, HeadChunks};
 use super::journal::{LATE_MARK, REMOVED_UNIT, TENANT_IN_LOG};
 use super::metadata::MetadataEntry;
@@ -54,6 +57,8 @@ pub struct ReplaySources<'a> {
     pub tenant: &'a str,
     /// The end of a tenant's newest block, before which every sample in order is in a block; none where it has none.
     pub blocks_end: &'a dyn Fn(&str) -> Option<Timestamp>,
+    /// Logs of a Thanos receive, one a tenant.
+    pub adopted: &'a [AdoptedLog],
 }
 
 /// What a replay found.
@@ -74,6 +79,8 @@ pub struct HeadReplay {
     /// The newest time in head chunks and the log of samples out of order: their folders must stay until the head holds nothing
     /// so old. The least of all times where there were none.
     pub adopted_through: Option<Timestamp>,
+    /// The newest time of each of the logs of a Thanos receive, in the order in which they were given; likewise.
+    pub adopted: Vec<Option<Timestamp>>,
 }
 
 impl Head {
@@ -99,6 +106,10 @@ impl Head {
                 let counts = &counts;
                 scope.spawn(move || append_batches(self, receiver, counts));
             }
+            let mut adopted = Vec::new();
+            for log in sources.adopted {
+                adopted.push(self.replay_adopted(log, sources, senders.clone(), disk)?);
+            }
             let mut reader = Reader::new(self, sources, found.chunks, senders);
             let wal = crate::wal::replay(sources.wal, disk, &mut |_, bytes| {
                 reader.record(bytes, false);
@@ -113,14 +124,19 @@ impl Head {
                 })?;
             }
             reader.flush();
-            Ok::<_, Error>((wal, reader.finish()))
+            Ok::<_, Error>((wal, reader.finish(), adopted))
         });
-        let (wal, read) = outcome?;
+        let (wal, mut read, adopted) = outcome?;
+        for adopted in adopted {
+            result.adopted.push(adopted.newest);
+            result.head_chunks += adopted.chunks;
+            read.merge(adopted);
+        }
         let counts = counts.into_inner();
         (result.samples, result.repeated) = (counts.samples, counts.repeated);
         result.invalid = counts.invalid + read.invalid;
         result.unknown_series = read.unknown;
-        result.adopted_through = result.adopted_through.max(read.newest_late);
+        result.adopted_through = result.adopted_through.max(read.newest);
         result.wal = wal;
         self.next_reference.fetch_max(read.largest_reference.saturating_add(1), Ordering::SeqCst);
         self.delete(&read.tombstones)?;
@@ -165,7 +181,7 @@ impl Head {
 }
 
 /// Reads records and deals out samples.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     head: &'a Head,
     sources: ReplaySources<'a>,
     refs: Refs,
@@ -176,22 +192,38 @@ struct Reader<'a> {
     text: Vec<u8>,
     /// Whether late samples are the log's own matter now.
     is_wbl: bool,
+    /// Whether this is the log of another server, whose numbers of series are not ours.
+    is_adopted: bool,
 }
 
 /// What the reader itself found.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     unknown: u64,
     invalid: u64,
-    newest_late: Option<Timestamp>,
+    /// The newest time in files that are never written to again.
+    pub newest: Option<Timestamp>,
+    /// Chunks of a log that is adopted.
+    pub chunks: u64,
     largest_reference: u64,
     tombstones: BTreeMap<(u32, u32), Vec<TimeInterval>>,
     /// Tenants who were removed; under the same name there can be a new one.
     removed: BTreeSet<u32>,
 }
 
+impl Found {
+    /// Adds what was found in a log before.
+    fn merge(&mut self, other: Self) {
+        self.unknown += other.unknown;
+        self.invalid += other.invalid;
+        for (series, intervals) in other.tombstones {
+            self.tombstones.entry(series).or_default().extend(intervals);
+        }
+    }
+}
+
 impl<'a> Reader<'a> {
-    fn new(
+    pub fn new(
         head: &'a Head,
         sources: ReplaySources<'a>,
         chunks: HeadChunks,
@@ -199,15 +231,20 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let open = head.shards.iter().map(|_| None).collect();
         let (refs, found) = (Refs::default(), Found::default());
-        Self { head, sources, refs, chunks, threads, open, found, text: Vec::new(), is_wbl: false }
+        Self { head, sources, refs, chunks, threads, open, found, text: Vec::new(), is_wbl: false, is_adopted: false }
     }
 
-    fn finish(mut self) -> Found {
+    /// Of the log of another server, all of which is the tenant's.
+    pub fn adopting(self) -> Self {
+        Self { is_adopted: true, ..self }
+    }
+
+    pub fn finish(mut self) -> Found {
         self.found.largest_reference = self.found.largest_reference.max(self.refs.largest());
         self.found
     }
 
-    fn record(&mut self, bytes: &[u8], is_wbl: bool) {
+    pub fn record(&mut self, bytes: &[u8], is_wbl: bool) {
         self.is_wbl = is_wbl;
         match record::decode(bytes) {
             Ok(Record::Series(entries)) => self.each(entries, |this, entry| this.series(entry.series, entry.labels)),
@@ -249,6 +286,11 @@ impl<'a> Reader<'a> {
             }),
             Ok(Record::Metadata(entries)) => self.each(entries, |this, entry| {
                 if entry.series == LATE_MARK && entry.unit == REMOVED_UNIT {
+                    // one whose log lies here again came back by another server
+                    let is_back = |log: &AdoptedLog| log.tenant == entry.help;
+                    if this.is_adopted || this.sources.adopted.iter().any(is_back) {
+                        return;
+                    }
                     let gone = this.head.tenants.forget_now(entry.help);
                     this.found.removed.extend(gone.map(|tenant| tenant.number));
                     return;
@@ -284,9 +326,9 @@ impl<'a> Reader<'a> {
 
     fn series(&mut self, reference: u64, labels: LabelPairs<'_>) {
         let mut all: Vec<(&str, &str)> = labels.collect();
-        let mut name = self.sources.tenant;
+        let (mut name, is_adopted) = (self.sources.tenant, self.is_adopted);
         all.retain(|&(label, value)| {
-            if label == TENANT_IN_LOG {
+            if label == TENANT_IN_LOG && !is_adopted {
                 name = value;
             }
             label != TENANT_IN_LOG && !value.is_empty()
@@ -307,7 +349,7 @@ impl<'a> Reader<'a> {
         let mut shard = head.shards[number].write();
         let at = match shard.find(key, tenant.number) {
             Some(at) => at,
-            None => match shard.add(key, reference, tenant.number, all.into_iter()) {
+            None => match shard.add(key, LATE_MARK, tenant.number, all.into_iter()) {
                 Ok(at) => at,
                 Err(_) => {
                     self.found.invalid += 1;
@@ -317,9 +359,17 @@ impl<'a> Reader<'a> {
         };
         // A series that went and came again has several numbers: what it goes on under is the last.
         let Shard { series, log, .. } = &mut *shard;
-        series[at as usize].reference = reference;
+        let series = &mut series[at as usize];
+        if !self.is_adopted {
+            series.reference = reference;
+        } else if series.reference == LATE_MARK {
+            series.reference = head.provisional_reference();
+        }
         for (chunk, is_late) in self.chunks.remove(&reference).unwrap_or_default() {
-            series[at as usize].adopt(log, &chunk, is_late);
+            // what is in blocks need not be here
+            if is_late || chunk.maxt >= tenant.min_valid() {
+                series.adopt(log, &chunk, is_late);
+            }
         }
         self.refs.insert(reference, RefEntry { shard: number as u32, number: at, tenant: tenant.number });
     }
@@ -330,7 +380,7 @@ impl<'a> Reader<'a> {
             self.found.unknown += 1;
             return;
         };
-        self.note_late(entry.t);
+        self.note(entry.t);
         if let Some(batch) = &mut self.open[at.shard as usize]
             && batch.push_float(at.number, &entry, is_late)
         {
@@ -359,7 +409,7 @@ impl<'a> Reader<'a> {
             self.found.unknown += 1;
             return;
         };
-        self.note_late(t);
+        self.note(t);
         let entry = HistogramEntry { series: at.number, is_late, t, start, value };
         match &mut self.open[at.shard as usize] {
             Some(Batch::Histograms(batch)) if batch.len() < BATCH => batch.push(entry),
@@ -370,10 +420,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Late samples of Prometheus are only in its other log.
-    fn note_late(&mut self, t: Timestamp) {
-        if self.is_wbl {
-            self.found.newest_late = self.found.newest_late.max(Some(t));
+    /// Late samples of Prometheus are only in its other log, which is not gone on with, nor is any log of another server.
+    fn note(&mut self, t: Timestamp) {
+        if self.is_wbl || self.is_adopted {
+            self.found.newest = self.found.newest.max(Some(t));
         }
     }
 
@@ -408,7 +458,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         (0..self.open.len() as u32).for_each(|shard| self.send(shard));
     }
 }

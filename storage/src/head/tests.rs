@@ -6,9 +6,9 @@ use crate::model::{ExternalLabels, TimeInterval};
 use crate::store::acceptance::{Dataset, check_store};
 use crate::store::{SeriesRequest, Store};
 
-mod golden;
+pub(crate) mod golden;
 mod model;
-mod read;
+pub(crate) mod read;
 
 /// A head without tenants' labels, which blocks of the acceptance suite do not have either.
 fn bare(external: &[(String, String)]) -> Head {

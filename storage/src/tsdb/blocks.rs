@@ -19,8 +19,8 @@ const NO_TENANTS: [&str; 5] = [WAL_DIR, WBL_DIR, CHUNKS_HEAD_DIR, "quarantine", 
 
 /// What may be in a tenant's folder beside blocks and goes with it: what shippers note, and the lock of a Thanos receive.
 const LEAVINGS: [&str; 3] = [SHIPPER_FILE, "thanos", "lock"];
-/// What a block's folder is called after its name while it is deleted.
-const DOOMED: &str = ".tmp-for-deletion";
+/// What a folder is called after its name while it is deleted.
+pub(super) const DOOMED: &str = ".tmp-for-deletion";
 
 /// A folder of blocks for each tenant, found or made.
 #[derive(Debug)]
@@ -51,10 +51,6 @@ impl TenantBlocks {
         }
         for tenant in tenants {
             let folder = root.join(&tenant);
-            if folder.join(WAL_DIR).is_dir() {
-                let log = folder.join(WAL_DIR);
-                tracing::warn!(log = %log.display(), "the log of a Thanos receive is not read: what is in it and in no block is not answered");
-            }
             blocks.add(&tenant, folder).await?;
         }
         if has_blocks {
@@ -109,11 +105,12 @@ impl TenantBlocks {
         self.folders.read().values().flatten().map(|store| Arc::clone(store) as Arc<dyn Store>).collect()
     }
 
-    /// Where the newest block of each tenant ends.
+    /// Where the newest block of each tenant ends, up to where samples in order are in blocks. Blocks of late samples alone, which
+    /// Prometheus marks so, say nothing of that.
     pub fn ends(&self) -> BTreeMap<String, Timestamp> {
         let folders = self.folders.read();
         let end = |stores: &Vec<Arc<LocalDirStore>>| {
-            let ends = stores.iter().filter_map(|store| store.blocks().iter().map(|block| block.range().maxt).max());
+            let ends = stores.iter().filter_map(|store| in_order_end(store));
             ends.max()
         };
         folders.iter().filter_map(|(tenant, stores)| Some((tenant.clone(), end(stores)?))).collect()
@@ -180,6 +177,13 @@ impl TenantBlocks {
         self.folders.write().remove(tenant);
         Ok(!stores.is_empty())
     }
+}
+
+/// Where the newest block ends that has samples in order.
+fn in_order_end(store: &LocalDirStore) -> Option<Timestamp> {
+    let blocks = store.blocks();
+    let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
+    in_order.map(|block| block.range().maxt).max()
 }
 
 /// Deletes a block and looks again what there is.

@@ -1,3 +1,4 @@
+mod adopt;
 mod idle;
 mod promtool;
 

@@ -8,7 +8,7 @@ use crate::wal::record::SampleEntry;
 pub(super) const BATCH: usize = 1 << 10;
 
 /// What a thread appends to a shard, in order.
-pub(super) enum Batch {
+pub(in crate::head) enum Batch {
     /// Floats in order without start timestamps, which nearly all samples are, packed small: they go from one core's cache to another's.
     Plain {
         base: Timestamp,
@@ -20,14 +20,14 @@ pub(super) enum Batch {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct PlainFloat {
+pub(in crate::head) struct PlainFloat {
     pub series: u32,
     /// Milliseconds after the batch's base.
     pub after: u32,
     pub value: f64,
 }
 
-pub(super) struct FloatEntry {
+pub(in crate::head) struct FloatEntry {
     pub series: u32,
     pub is_late: bool,
     pub t: Timestamp,
@@ -35,7 +35,7 @@ pub(super) struct FloatEntry {
     pub value: f64,
 }
 
-pub(super) struct HistogramEntry {
+pub(in crate::head) struct HistogramEntry {
     pub series: u32,
     pub is_late: bool,
     pub t: Timestamp,

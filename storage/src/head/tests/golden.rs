@@ -11,7 +11,7 @@ use crate::side_index::{SideIndexCache, SideIndexSettings};
 use crate::store::LocalDirStore;
 use crate::wal::RealDisk;
 
-fn golden(name: &str) -> Option<PathBuf> {
+pub(crate) fn golden(name: &str) -> Option<PathBuf> {
     let Some(shared) = std::env::var_os("QUIVER_SHARED") else {
         eprintln!("skipped: QUIVER_SHARED is not set");
         return None;
@@ -20,7 +20,7 @@ fn golden(name: &str) -> Option<PathBuf> {
 }
 
 /// A copy of a folder that may be written.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -34,7 +34,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The lines of a dump: labels, value, time.
-fn dump(text: &str) -> Samples {
+pub(crate) fn dump(text: &str) -> Samples {
     let mut samples: BTreeMap<String, BTreeMap<Timestamp, String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
         let (rest, t) = line.rsplit_once(' ').unwrap();
@@ -55,7 +55,7 @@ fn number(value: f64) -> String {
     if value.is_nan() { "NaN".to_owned() } else { format!("{:016x}", value.to_bits()) }
 }
 
-fn like_dump(mut samples: Samples) -> Samples {
+pub(crate) fn like_dump(mut samples: Samples) -> Samples {
     for value in samples.values_mut().flat_map(BTreeMap::values_mut) {
         if let Ok(bits) = u64::from_str_radix(value, 16)
             && value.len() == 16
@@ -66,7 +66,7 @@ fn like_dump(mut samples: Samples) -> Samples {
     samples
 }
 
-fn compare(found: &Samples, expected: &Samples) {
+pub(crate) fn compare(found: &Samples, expected: &Samples) {
     for (series, samples) in expected {
         let found = found.get(series).unwrap_or_else(|| panic!("{series} is missing"));
         let differ = samples.iter().filter(|(t, value)| found.get(t) != Some(value)).take(3).collect::<Vec<_>>();
@@ -80,7 +80,7 @@ fn compare(found: &Samples, expected: &Samples) {
     assert_eq!(found.len(), expected.len(), "series that should not be there");
 }
 
-fn count(samples: &Samples) -> usize {
+pub(crate) fn count(samples: &Samples) -> usize {
     samples.values().map(BTreeMap::len).sum()
 }
 
@@ -91,7 +91,14 @@ async fn the_log_of_a_killed_prometheus() {
     copy(&golden_wal, folder.path());
     let expected = dump(&std::fs::read_to_string(golden("wal.dump.txt").unwrap()).unwrap());
     let head = bare(&[]);
-    let sources = ReplaySources { wal: folder.path(), chunks_head: None, wbl: None, tenant: "", blocks_end: &|_| None };
+    let sources = ReplaySources {
+        wal: folder.path(),
+        chunks_head: None,
+        wbl: None,
+        tenant: "",
+        blocks_end: &|_| None,
+        adopted: &[],
+    };
     let replay = head.replay(sources, &RealDisk).unwrap();
     assert_eq!((replay.unknown_series, replay.invalid, replay.adopted_through), (0, 0, None), "{replay:?}");
     let found = like_dump(read_all(&head).await);
@@ -125,6 +132,7 @@ async fn the_data_directory_of_a_prometheus() {
         wbl: Some(&wbl),
         tenant: "",
         blocks_end: &|tenant| tenant.is_empty().then_some(end),
+        adopted: &[],
     };
     let replay = head.replay(sources, &RealDisk).unwrap();
     assert_eq!((replay.invalid, replay.head_chunks), (0, 0), "{replay:?}");

@@ -117,7 +117,14 @@ fn cut(head: &Head, newest: Timestamp, folder: &Path, blocks: &mut u64) {
 /// A head with a log in `folder`, filled from what is there.
 fn with_log(folder: &Path) -> (Head, HeadReplay) {
     let head = Head::new(settings(), Arc::new(ManualClock::new(0)));
-    let sources = ReplaySources { wal: folder, chunks_head: None, wbl: None, tenant: "none", blocks_end: &|_| None };
+    let sources = ReplaySources {
+        wal: folder,
+        chunks_head: None,
+        wbl: None,
+        tenant: "none",
+        blocks_end: &|_| None,
+        adopted: &[],
+    };
     let replay = head.replay(sources, &RealDisk).unwrap();
     let sync = SyncPolicy::Never;
     let settings = WalSettings { segment_bytes: 32 << 10, sync, ..WalSettings::default() };

@@ -10,10 +10,10 @@ use crate::schema::SeriesColumns;
 use crate::store::{KeyRange, SeriesRequest, Store};
 
 /// Values by series and time; a value is a float's bits or a histogram's text.
-pub(in crate::head) type Samples = BTreeMap<String, BTreeMap<Timestamp, String>>;
+pub(crate) type Samples = BTreeMap<String, BTreeMap<Timestamp, String>>;
 
 /// A value as text.
-pub(in crate::head) fn text(samples: &SampleBuffer, i: usize) -> String {
+pub(crate) fn text(samples: &SampleBuffer, i: usize) -> String {
     match samples.histogram(i) {
         Some(histogram) => histogram.to_string(),
         None => format!("{:016x}", samples.floats[i].to_bits()),
@@ -21,7 +21,7 @@ pub(in crate::head) fn text(samples: &SampleBuffer, i: usize) -> String {
 }
 
 /// All samples, by series. Chunks that overlap are merged; where they disagree, this panics.
-pub(in crate::head) async fn read_all(store: &dyn Store) -> Samples {
+pub(crate) async fn read_all(store: &dyn Store) -> Samples {
     let mut all = Samples::new();
     let request = SeriesRequest::new(vec![], TimeInterval::ALL);
     for part in store.series(request).await.unwrap().parts {
@@ -49,7 +49,7 @@ pub(in crate::head) async fn read_all(store: &dyn Store) -> Samples {
 }
 
 /// Both together.
-pub(in crate::head) fn union(mut a: Samples, b: Samples) -> Samples {
+pub(crate) fn union(mut a: Samples, b: Samples) -> Samples {
     for (series, samples) in b {
         a.entry(series).or_default().extend(samples);
     }
