@@ -6,6 +6,7 @@ use crate::model::{ExternalLabels, TimeInterval};
 use crate::store::acceptance::{Dataset, check_store};
 use crate::store::{SeriesRequest, Store};
 
+mod faults;
 pub(crate) mod golden;
 mod model;
 pub(crate) mod read;

@@ -21,7 +21,6 @@ use crate::model::{Labels, Matcher, TimeInterval};
 use crate::side_index::schema::{CHUNKS, LABELS, SERIES_REF};
 use crate::side_index::{SideIndex, chunk_list, column, wrong};
 
-use super::deletions;
 use super::label_join::LabelJoin;
 use super::selection::{SELECTION_COLUMNS, Selection, SelectionBuilder};
 use super::{SeriesRequest, check_deadline};
@@ -105,7 +104,10 @@ impl Rewrite {
             .scan(&[], None, &SELECTION_COLUMNS, |batch| {
                 check_deadline(request.deadline)?;
                 let keys = self.rewrite(batch, &mut tombstones, log)?;
-                let deleted = |series, chunk| deletions::of_chunk(&tombstones, series, chunk).0 == Deleted::Whole;
+                let deleted = |series: u64, chunk| {
+                    let of_series = u32::try_from(series).ok().and_then(|series| tombstones.get(SeriesRef(series)));
+                    of_series.is_some_and(|intervals| intervals.deleted(chunk) == Deleted::Whole)
+                };
                 builder.push_as(batch, deleted, |row, out| {
                     out.push_str(&keys[row]);
                     0
