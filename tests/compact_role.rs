@@ -1,0 +1,188 @@
+//! `quiver compact` as a process over a bucket in which something is wrong: what it says and counts, that other groups go on, and that
+//! the command in its log repairs it.
+
+#![cfg(test)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use serde_json::Value;
+
+const FIRST: &str = "01M84VG4H2WFVW1NK5TSWRT46C";
+
+/// The sample bucket, and beside it the same of replica b, of whose first block there is another one of other sources.
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self { folder: tempfile::tempdir().unwrap() };
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bucket");
+        for block in std::fs::read_dir(from).unwrap() {
+            let block = block.unwrap();
+            let id = block.file_name().to_string_lossy().into_owned();
+            scene.copy(&block.path(), &id, "a", None);
+            scene.copy(&block.path(), &other(&id, 'X'), "b", None);
+            if id == FIRST {
+                scene.copy(&block.path(), &other(&id, 'Y'), "b", Some(&other(&id, 'Y')));
+            }
+        }
+        let config = format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", scene.bucket().display());
+        std::fs::write(scene.config(), config).unwrap();
+        scene
+    }
+
+    fn bucket(&self) -> PathBuf {
+        self.folder.path().join("bucket")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("bucket.yml")
+    }
+
+    fn copy(&self, block: &Path, id: &str, replica: &str, source: Option<&str>) {
+        let to = self.bucket().join(id);
+        std::fs::create_dir_all(to.join("chunks")).unwrap();
+        for file in ["index", "chunks/000001"] {
+            std::fs::copy(block.join(file), to.join(file)).unwrap();
+        }
+        let mut meta: Value = serde_json::from_slice(&std::fs::read(block.join("meta.json")).unwrap()).unwrap();
+        meta["ulid"] = id.into();
+        meta["thanos"]["labels"]["replica"] = replica.into();
+        if let Some(source) = source {
+            meta["compaction"]["sources"] = serde_json::json!([source]);
+        }
+        std::fs::write(to.join("meta.json"), meta.to_string()).unwrap();
+    }
+
+    fn compact(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quiver"));
+        command
+            .arg("compact")
+            .arg(format!("--objstore.config-file={}", self.config().display()))
+            .arg(format!("--data-dir={}", self.folder.path().join("data").display()))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+fn other(id: &str, last: char) -> String {
+    format!("{}{last}", &id[..id.len() - 1])
+}
+
+/// A compactor that waits for more to do, killed with the value.
+struct Compactor {
+    process: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Compactor {
+    fn start(scene: &Scene, flags: &[&str]) -> Self {
+        let flags = [&["--wait", "--http-address=127.0.0.1:0"], flags].concat();
+        let mut process = scene.compact(&flags).spawn().unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        Self { process, log }
+    }
+
+    /// The first line of the log from here on that holds `text`.
+    fn wait_for(&mut self, text: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "no {text:?} in\n{seen}");
+            if line.contains(text) {
+                return line;
+            }
+            seen.push_str(&line);
+        }
+    }
+}
+
+impl Drop for Compactor {
+    fn drop(&mut self) {
+        // gone already where the test went wrong
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn metrics(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// What promtool has against the names and texts of metrics.
+fn promtool_complains(metrics: &str) -> Option<String> {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = match command.spawn() {
+        Ok(promtool) => promtool,
+        Err(error) => {
+            eprintln!("skipped: promtool does not run: {error}");
+            return None;
+        }
+    };
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    // a text that does not parse ends with 1, what is only to be bettered with 3
+    (output.status.code() == Some(1)).then_some(said)
+}
+
+#[test]
+fn an_overlap_stops_its_group_and_the_log_says_how_to_go_on() {
+    let scene = Scene::new();
+    let mut compactor = Compactor::start(&scene, &[]);
+    let address = compactor.wait_for("listening for HTTP").split("address=").nth(1).unwrap().trim().to_owned();
+    let line = compactor.wait_for("a group of blocks is left alone");
+    assert!(line.contains("level=error"), "{line}");
+    let (one, two) = (other(FIRST, 'X'), other(FIRST, 'Y'));
+    for part in [one.as_str(), &two, "2026-01-01T00:00:00", "2026-01-01T02:00:00", "eu-1", "sources"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let done = compactor.wait_for("compaction iterations done");
+    assert!(done.contains("halted=1"), "{done}");
+    let metrics = metrics(&address);
+    for line in [
+        "thanos_compact_halted 1",
+        "thanos_compact_iterations_total 1",
+        // of the other group, in the same run
+        "thanos_compact_group_compactions_total{resolution=\"0\"} 1",
+        "thanos_compact_blocks_marked_total{marker=\"no-compact-mark.json\",reason=\"overlapping-blocks\"} 2",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+    }
+    assert_eq!(promtool_complains(&metrics), None);
+    drop(compactor);
+
+    // the command, as it stands there
+    let command = line.split("once their marks are removed: ").nth(1).unwrap().split("; or").next().unwrap();
+    let command = command.replace("FILE", &scene.config().display().to_string());
+    let words: Vec<&str> = command.split(' ').collect();
+    assert_eq!(words[0], "quiver");
+    let done = Command::new(env!("CARGO_BIN_EXE_quiver")).args(&words[1..]).output().unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    let merged = scene.compact(&["--compact.enable-vertical-compaction"]).output().unwrap();
+    assert!(merged.status.success(), "{}", String::from_utf8_lossy(&merged.stderr));
+}
+
+#[test]
+fn all_work_stops_where_that_is_asked_for() {
+    let scene = Scene::new();
+    let mut compactor = Compactor::start(&scene, &["--debug.halt-on-error", "--wait-interval=1ms"]);
+    compactor.wait_for("critical error detected; halting");
+    // without --wait the command ends, and says why
+    drop(compactor);
+    let failed = scene.compact(&[]).output().unwrap();
+    let log = String::from_utf8(failed.stderr).unwrap();
+    assert!(!failed.status.success() && log.contains("quiver: group 0@"), "{log}");
+}
