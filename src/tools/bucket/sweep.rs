@@ -52,8 +52,12 @@ pub async fn clean_up(flags: &CleanupFlags) -> anyhow::Result<()> {
 /// # Errors
 /// As [`clean_up`].
 pub async fn retain(flags: &RetentionFlags) -> anyhow::Result<()> {
-    let retention =
-        Retention { raw_ms: ms(flags.raw), five_minutes_ms: ms(flags.five_minutes), one_hour_ms: ms(flags.one_hour) };
+    let retention = Retention {
+        raw_ms: ms(flags.raw),
+        five_minutes_ms: ms(flags.five_minutes),
+        one_hour_ms: ms(flags.one_hour),
+        only_with: None,
+    };
     let mut sweep = Sweep::open(&flags.sweep).await?;
     tracing::warn!("GLOBAL COMPACTOR SHOULD __NOT__ BE RUNNING ON THE SAME BUCKET");
     for expired in expiry(&sweep.view, &retention, false, &HashSet::new()).due {

@@ -181,7 +181,12 @@ impl BlockStore {
             match rewrite.select(&side_index, request, Tombstones::clone(&tombstones), log).await {
                 Ok((selection, _)) if selection.len() == 0 => return Ok(None),
                 Ok((selection, deleted)) => {
-                    return Ok(Some(Arc::new(BlockPart::new(inner, request, selection, Deletions::new(Arc::new(deleted))))));
+                    return Ok(Some(Arc::new(BlockPart::new(
+                        inner,
+                        request,
+                        selection,
+                        Deletions::new(Arc::new(deleted)),
+                    ))));
                 }
                 Err(error) => attempt.failed(inner, error)?,
             }
