@@ -49,6 +49,7 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
         cache_dir: Some(data_dir.cache()),
         sync_interval: flags.sync_block_duration,
         compaction,
+        grpc: Some(settings::grpc_settings(&flags.grpc)?),
         ingest: Some(IngestRole {
             folder: data_dir.tsdb(),
             settings: if compacts && own { ingest.with_copies_kept(COPIES_KEPT) } else { ingest },

@@ -5,6 +5,7 @@
 mod bucket;
 mod compact;
 pub mod document;
+mod export;
 mod generate;
 mod ingest;
 mod load;
@@ -22,6 +23,7 @@ pub use self::bucket::{
     ReplicateFlags, RetentionFlags, RewriteFlags, SweepFlags, TableFormat, UploadBlocksFlags, VerifyFlags,
 };
 pub use self::compact::{AllCompactFlags, CompactDeduplication, CompactRoleFlags, Scratch, UpkeepFlags};
+pub use self::export::{ExportFlags, ExportFormat, QueryLanguage};
 pub use self::generate::GenerateFlags;
 pub use self::ingest::{CertificateTenant, IngestFlags, ReceiveFlags, WalSync, WriteTlsFlags};
 pub use self::load::{LoadFlags, Start};
@@ -67,6 +69,8 @@ pub enum Tool {
     /// What can be done with a bucket.
     #[command(subcommand)]
     Bucket(BucketTool),
+    /// Write the answer of a query over the blocks of a bucket to a file or another bucket.
+    Export(Box<ExportFlags>),
     /// Send made-up samples to an endpoint of remote write, as fast as they are acknowledged, or check that they are there.
     Load(Box<LoadFlags>),
 }
@@ -92,6 +96,8 @@ pub struct AllFlags {
     #[command(flatten)]
     pub server: ServerFlags,
     #[command(flatten)]
+    pub grpc: GrpcFlags,
+    #[command(flatten)]
     pub query: QueryFlags,
     #[command(flatten)]
     pub log: LogFlags,
@@ -110,6 +116,8 @@ pub struct QueryRoleFlags {
     pub objstore: ObjstoreFlags,
     #[command(flatten)]
     pub server: ServerFlags,
+    #[command(flatten)]
+    pub grpc: GrpcFlags,
     #[command(flatten)]
     pub query: QueryFlags,
     #[command(flatten)]
@@ -144,6 +152,17 @@ pub struct ServerFlags {
     pub disable_cors: bool,
     #[arg(long = "no-web.disable-cors", hide = true)]
     pub no_disable_cors: bool,
+}
+
+/// How the gRPC server listens, where a role has one.
+#[derive(Debug, Clone, Args)]
+pub struct GrpcFlags {
+    /// Address to listen on for Arrow Flight SQL over gRPC
+    #[arg(long = "grpc-address", value_name = "HOST:PORT", default_value = "0.0.0.0:10901")]
+    pub grpc_address: String,
+    /// How long gRPC calls under way may take after a signal to stop
+    #[arg(long = "grpc-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub grpc_grace_period: Duration,
 }
 
 /// How queries are answered.

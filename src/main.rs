@@ -5,6 +5,7 @@ mod compact;
 mod compaction;
 mod data_dir;
 mod flags;
+mod grpc;
 mod ingest;
 mod logging;
 mod memory;

@@ -14,6 +14,7 @@ use compat::http::{
 use compat::objstore::Bucket;
 use compat::remote::{Dialect, ReadSettings, Reader, federate_router, read_router};
 use compat::web::TlsPort;
+use engine::sql::SqlEngine;
 use engine::{Engine, EngineSettings};
 use prometheus_client::registry::Registry;
 use storage::bucket::{BlockState, SyncReport};
@@ -25,10 +26,11 @@ use tokio::sync::watch;
 
 use crate::compaction::{Compaction, CompactionSettings};
 use crate::flags::{QueryFlags, QueryRoleFlags, ServerFlags};
+use crate::grpc::{self, GrpcServer};
 use crate::ingest::{Ingest, IngestSettings};
 use crate::own_metrics::OwnMetrics;
 use crate::server::{self, Port};
-use crate::settings::{self, ListenAddress, ServerSettings};
+use crate::settings::{self, GrpcSettings, ListenAddress, ServerSettings};
 use crate::signals::stop_signal;
 
 /// Stack of each thread: the deepest query that the parser lets through is walked recursively.
@@ -55,6 +57,7 @@ pub fn run(flags: &QueryRoleFlags, flag_values: BTreeMap<String, String>) -> any
         sync_interval: flags.sync_block_duration,
         ingest: None,
         compaction: None,
+        grpc: Some(settings::grpc_settings(&flags.grpc)?),
     };
     role.run(&flags.query, &flags.server, flag_values)
 }
@@ -72,6 +75,8 @@ pub struct QueryRole {
     pub ingest: Option<IngestRole>,
     /// How the bucket is compacted, if it is.
     pub compaction: Option<CompactionSettings>,
+    /// Where Flight SQL is served.
+    pub grpc: Option<GrpcSettings>,
 }
 
 /// How writes are taken.
@@ -143,6 +148,10 @@ impl QueryRole {
     ) -> anyhow::Result<()> {
         // a port that is taken is told before a long replay
         let (port, write_port) = self.listen(server).await?;
+        let grpc_listener = match &self.grpc {
+            Some(settings) => Some(server::listen_grpc(&settings.address).await?),
+            None => None,
+        };
         let mut registry = Registry::default();
         register_process(&mut registry, &status.build.version, &status.build.revision, clock.now());
         let side_indexes =
@@ -183,7 +192,15 @@ impl QueryRole {
             read_router(Arc::clone(&reader)).merge(federate_router(reader, Arc::clone(&clock), lookback_ms, parse));
         let compaction = self.compaction(background, &clock, &mut registry);
         let readiness = Readiness::new();
+        let (sql, version) = (SqlEngine::new(Arc::clone(&engine)), status.build.version.clone());
         let mut api = Api::new(engine, queried, Arc::clone(&clock), api, &mut registry);
+        let grpc = match (&self.grpc, grpc_listener) {
+            (Some(settings), Some(listener)) => {
+                let service = grpc::flight(sql, version, &clock, api.gate(), server.web.clone())?;
+                Some(GrpcServer { listener, service, grace_period: settings.grace_period })
+            }
+            _ => None,
+        };
         if let Some(ingest) = &writes {
             api = api.with_head(Arc::clone(ingest.tsdb.head()));
         }
@@ -204,7 +221,7 @@ impl QueryRole {
         };
         served.push((port, api.router(status, more)));
         let work = Work { sync, writes, own_metrics, compaction };
-        serve(server.grace_period, served, readiness, work).await
+        serve(server.grace_period, served, grpc, readiness, work).await
     }
 
     fn compaction(
@@ -333,12 +350,18 @@ impl Work {
 async fn serve(
     grace_period: Duration,
     served: Vec<(Port, Router)>,
+    grpc: Option<GrpcServer>,
     readiness: Readiness,
     work: Work,
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let serving = served.into_iter().map(|(port, router)| server::serve(port, router, stopped.clone(), grace_period));
     let serving = futures::future::join_all(serving);
+    let flight = async {
+        if let Some(grpc) = grpc {
+            grpc.serve(stopped.clone()).await;
+        }
+    };
     let until_signal = async {
         let ended: anyhow::Result<()> = tokio::select! {
             signal = stop_signal() => signal.map(|signal| tracing::info!(signal, "stopping")),
@@ -349,7 +372,7 @@ async fn serve(
         let _ = stop.send(true);
         ended
     };
-    let (_, mut ended) = tokio::join!(serving, until_signal);
+    let (_, (), mut ended) = tokio::join!(serving, flight, until_signal);
     if let Some(ingest) = &work.writes {
         ended = ended.and(ingest.close().await);
     }

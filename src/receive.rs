@@ -33,6 +33,7 @@ pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyho
         cache_dir: None,
         sync_interval: std::time::Duration::from_secs(60),
         compaction: None,
+        grpc: None,
         ingest: Some(IngestRole {
             folder: flags.path.clone(),
             settings: ingest,

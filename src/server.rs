@@ -4,6 +4,7 @@
 //! in their handshake included. After a signal no further connection is taken; those that are open finish the request under way, or are
 //! closed at the end of the grace period. Every port has its [`PortGuard`], which requests pass first.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,14 +51,30 @@ impl Port {
 /// # Errors
 /// Where another process has it, or it is not this machine's; or where the guard's files cannot be used any more.
 pub async fn listen(address: &ListenAddress, guard: PortGuard) -> anyhow::Result<Port> {
-    let listener =
-        TcpListener::bind(address.address).await.with_context(|| format!("cannot listen on {}", address.text))?;
+    let (listener, local) = bind(address).await?;
     let tls = guard.speaks_tls()?;
     if guard.asks_for_users()? && !tls {
         tracing::warn!(address = address.text, "passwords come in the clear: there is no tls_server_config");
     }
-    tracing::info!(tls, address = %listener.local_addr().unwrap_or(address.address), "listening for HTTP");
+    tracing::info!(tls, address = %local, "listening for HTTP");
     Ok(Port { listener, guard: Arc::new(guard) })
+}
+
+/// As [`listen`], for the gRPC server.
+///
+/// # Errors
+/// As [`listen`].
+pub async fn listen_grpc(address: &ListenAddress) -> anyhow::Result<TcpListener> {
+    let (listener, local) = bind(address).await?;
+    tracing::info!(address = %local, "listening for gRPC");
+    Ok(listener)
+}
+
+async fn bind(address: &ListenAddress) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address.address).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", address.text))?;
+    let local = listener.local_addr().unwrap_or(address.address);
+    Ok((listener, local))
 }
 
 /// Serves `router` until `stop` turns true, then for as long as requests are under way, at most for the grace period.

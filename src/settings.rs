@@ -20,7 +20,8 @@ use storage::model::{ExternalLabels, Timestamp};
 use tokio::runtime::Handle;
 
 use crate::flags::{
-    DeduplicationFunc, Feature, ObjstoreFlags, QueryFlags, RelabelSelectFlags, SelectFlags, ServerFlags, WriteTlsFlags,
+    DeduplicationFunc, Feature, GrpcFlags, ObjstoreFlags, QueryFlags, RelabelSelectFlags, SelectFlags, ServerFlags,
+    WriteTlsFlags,
 };
 use crate::memory::available_bytes;
 use crate::version::build_info;
@@ -79,6 +80,24 @@ pub fn write_tls(flags: &WriteTlsFlags) -> anyhow::Result<Option<TlsPort>> {
         curves: flags.curves.clone(),
     };
     Ok(TlsPort::open(&flags, names)?)
+}
+
+/// Where to listen for gRPC and how to stop.
+#[derive(Debug, Clone)]
+pub struct GrpcSettings {
+    /// Where to listen.
+    pub address: ListenAddress,
+    /// How long calls under way may take after a signal to stop.
+    pub grace_period: Duration,
+}
+
+/// Checks the flags of the gRPC server.
+///
+/// # Errors
+/// Where the address is none.
+pub fn grpc_settings(flags: &GrpcFlags) -> anyhow::Result<GrpcSettings> {
+    let address = listen_address("--grpc-address", &flags.grpc_address)?;
+    Ok(GrpcSettings { address, grace_period: flags.grpc_grace_period })
 }
 
 /// Where to listen.
@@ -246,6 +265,8 @@ pub fn api_settings(flags: &QueryFlags) -> anyhow::Result<ApiSettings> {
         instant_max_resolution_ms: i64::try_from(flags.instant_max_source_resolution.as_millis()).unwrap_or(i64::MAX),
         partial_response: !flags.no_partial_response,
         parse: parse_options(&flags.features),
+        // no flag makes reads of a tenant yet
+        tenants: None,
     })
 }
 

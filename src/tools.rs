@@ -1,6 +1,7 @@
 //! `quiver tools`: what is of use beside a running Quiver, one file a command.
 
 mod bucket;
+mod export;
 mod generate;
 mod load;
 
@@ -20,6 +21,10 @@ pub fn run(tool: &Tool, flag_values: BTreeMap<String, String>) -> anyhow::Result
         Tool::Generate(flags) => {
             logging::start(flags.log);
             generate::run(flags)
+        }
+        Tool::Export(flags) => {
+            logging::start(flags.log);
+            export::run(flags)
         }
         Tool::Load(flags) => {
             logging::start(flags.log);

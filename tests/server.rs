@@ -39,7 +39,10 @@ impl Server {
     /// As [`start`](Self::start), with more flags.
     fn start_with(data_dir: &Path, flags: &[&str]) -> Self {
         let data_dir = format!("--data-dir={}", data_dir.display());
-        let mut process = quiver(&["all", &data_dir, "--http-address=127.0.0.1:0"]).args(flags).spawn().unwrap();
+        let mut process = quiver(&["all", &data_dir, "--http-address=127.0.0.1:0", "--grpc-address=127.0.0.1:0"])
+            .args(flags)
+            .spawn()
+            .unwrap();
         let mut server = Self { log: BufReader::new(process.stderr.take().unwrap()), process, address: String::new() };
         let listening = server.wait_for("listening for HTTP");
         server.address = listening.split("address=").nth(1).unwrap().trim().to_owned();

@@ -6,7 +6,7 @@
 //!                                                                     └─ status, rules, … ────────────────────> JSON
 //! ```
 //!
-//! An answer is complete before its status is sent; then its JSON is written as the connection takes it. A client that goes
+//! An answer is complete before its status is sent, but for those of SQL; then its JSON is written as the connection takes it. A client that goes
 //! away drops its handler's future, and with it the query.
 
 mod answer;
@@ -32,6 +32,7 @@ mod query;
 mod readiness;
 mod series;
 mod series_keys;
+mod sql;
 mod status;
 mod stores;
 mod tsdb_status;
@@ -41,8 +42,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use engine::Engine;
+use engine::sql::{SqlEngine, TenantRule};
 use prometheus_client::registry::Registry;
 use promql::ParseOptions;
 use storage::head::Head;
@@ -50,7 +52,7 @@ use storage::{Clock, Store};
 
 pub use blocks::BlocksApi;
 pub use error::{ApiError, ErrorKind};
-pub use gate::{GatePass, QueryGate, WAITING_MAX};
+pub use gate::{GatePass, OwnedGatePass, QueryGate, WAITING_MAX};
 pub use json::AnswerJson;
 pub use metrics::{
     BlockMetrics, CompactMetrics, HeadCollector, HttpMetrics, OwnSample, ReplicateMetrics, ShipperMetrics, own_samples,
@@ -83,15 +85,19 @@ pub struct ApiSettings {
     pub partial_response: bool,
     /// What the query language may do, as the engine has it.
     pub parse: ParseOptions,
+    /// How a request for SQL names its tenant; none lets everybody see everything.
+    pub tenants: Option<TenantRule>,
 }
 
 /// What all handlers of queries share.
 pub struct Api {
     engine: Arc<Engine>,
+    sql: SqlEngine,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: ApiSettings,
-    gate: QueryGate,
+    /// Held by whoever else runs queries, too.
+    gate: Arc<QueryGate>,
     /// Has exemplars and what metrics are; blocks have neither.
     head: Option<Arc<Head>>,
 }
@@ -106,14 +112,21 @@ impl Api {
         settings: ApiSettings,
         registry: &mut Registry,
     ) -> Self {
-        let gate = QueryGate::new(settings.max_concurrent, registry);
-        Self { engine, store, clock, settings, gate, head: None }
+        let gate = Arc::new(QueryGate::new(settings.max_concurrent, registry));
+        let sql = SqlEngine::new(Arc::clone(&engine));
+        Self { engine, sql, store, clock, settings, gate, head: None }
     }
 
     /// With the exemplars and the metadata of a head.
     #[must_use]
     pub fn with_head(self, head: Arc<Head>) -> Self {
         Self { head: Some(head), ..self }
+    }
+
+    /// The gate that queries pass, for others that run some.
+    #[must_use]
+    pub fn gate(&self) -> Arc<QueryGate> {
+        Arc::clone(&self.gate)
     }
 
     /// The routes beside those of `status`, and `more` of other parts of compat behind the same layers.
@@ -130,6 +143,7 @@ impl Api {
             .route("/query_range", get(query::range).post(query::range))
             .route("/query_explain", get(explain::instant).post(explain::instant))
             .route("/query_range_explain", get(explain::range).post(explain::range))
+            .route("/sql", post(sql::sql))
             .route("/format_query", get(format::format_query).post(format::format_query))
             .route("/parse_query", get(parse_query::parse_query).post(parse_query::parse_query))
             .route("/metadata", get(metadata::metadata))

@@ -13,7 +13,7 @@ mod decode;
 mod federate;
 mod head_target;
 mod histogram;
-mod media_type;
+pub(crate) mod media_type;
 mod otlp;
 mod read;
 mod series;

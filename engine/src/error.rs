@@ -51,6 +51,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Our own error, or a memory limit, where `error` has one among its sources.
+    pub(crate) fn from_source(error: &DataFusionError) -> Option<Self> {
+        from_shared(error)
+    }
+}
+
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
         DataFusionError::External(Box::new(error))

@@ -40,6 +40,7 @@ mod series_decoder;
 mod series_scan;
 mod set;
 mod sort_vector;
+pub mod sql;
 mod step_invariant;
 #[cfg(test)]
 mod testing;

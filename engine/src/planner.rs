@@ -38,7 +38,7 @@ use crate::unique_labels::{EqualLabels, UniqueLabelsExec};
 
 pub(crate) use info::resolve_info;
 use selectors::SelectorAddress;
-pub(crate) use selectors::{SelectedSeries, matrix_windows, subquery_grid};
+pub(crate) use selectors::{SelectedSeries, matrix_windows, selector_text, subquery_grid};
 
 /// What planning depends on besides the tree.
 #[derive(Debug)]
@@ -86,17 +86,7 @@ impl Planner {
     /// An error that names block, file and offset, where `error` is that a chunk does not decode. Series batches do not
     /// carry places along: the parts that the query selected are asked.
     pub(crate) fn name_place(&self, error: Error) -> Error {
-        let Error::Chunk { labels, interval, reason } = &error else { return error };
-        let parts = self.selected.values().flat_map(|selected| selected.parts.iter());
-        let places: BTreeSet<ChunkPlace> = parts.flat_map(|part| part.places(labels.as_key(), *interval)).collect();
-        let mut places = places.into_iter();
-        let Some(ChunkPlace { block, file, offset }) = places.next() else { return error };
-        let mut reason = format!("chunk from {} to {} of series {labels}: {reason}", interval.mint, interval.maxt);
-        // blocks with the same samples, which replicas and overlaps may have
-        for ChunkPlace { block, file, offset } in places {
-            let _ = write!(reason, "; or it is the one in {file} of {block} at offset {offset}");
-        }
-        Error::Storage(storage::Error::Corrupt { place: block, file, offset, reason })
+        name_place(error, self.selected.values())
     }
 
     /// The plan of `root` over `grid`, of one partition.
@@ -165,3 +155,18 @@ impl Planner {
 
 /// The parts of a selection that hold a series, shared by the scans of all its ranges.
 pub(crate) type Parts = Arc<[Arc<dyn SeriesPart>]>;
+
+/// As [`Planner::name_place`], of `selections`.
+pub(crate) fn name_place<'a>(error: Error, selections: impl IntoIterator<Item = &'a SelectedSeries>) -> Error {
+    let Error::Chunk { labels, interval, reason } = &error else { return error };
+    let parts = selections.into_iter().flat_map(|selected| selected.parts.iter());
+    let places: BTreeSet<ChunkPlace> = parts.flat_map(|part| part.places(labels.as_key(), *interval)).collect();
+    let mut places = places.into_iter();
+    let Some(ChunkPlace { block, file, offset }) = places.next() else { return error };
+    let mut reason = format!("chunk from {} to {} of series {labels}: {reason}", interval.mint, interval.maxt);
+    // blocks with the same samples, which replicas and overlaps may have
+    for ChunkPlace { block, file, offset } in places {
+        let _ = write!(reason, "; or it is the one in {file} of {block} at offset {offset}");
+    }
+    Error::Storage(storage::Error::Corrupt { place: block, file, offset, reason })
+}

@@ -142,15 +142,29 @@ impl Engine {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let allowed = self.time_allowed(request.timeout);
-        let work = work(Run { engine: self.clone(), request, deadline: Instant::now() + allowed });
+        let deadline = Instant::now() + self.time_allowed(request.timeout);
+        self.run_until(deadline, work(Run { engine: self.clone(), request, deadline })).await
+    }
+
+    /// Does `work` where plans run, until `deadline`.
+    pub(crate) async fn run_until<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
         let work = async {
             match &self.settings.compute {
                 Some(compute) => AbortOnDrop(compute.spawn(work)).join().await,
                 None => work.await,
             }
         };
-        tokio::time::timeout(allowed, work).await.unwrap_or(Err(Error::Timeout("expression evaluation")))
+        let done = tokio::time::timeout_at(tokio::time::Instant::from_std(deadline), work).await;
+        done.unwrap_or(Err(Error::Timeout("expression evaluation")))
+    }
+
+    /// What it answers over.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 }
 

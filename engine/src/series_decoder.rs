@@ -95,6 +95,16 @@ impl SeriesDecoder {
         Ok(&self.samples)
     }
 
+    /// The samples of the row decoded last.
+    pub(crate) fn samples(&self) -> &SampleBuffer {
+        &self.samples
+    }
+
+    /// Forgets the samples of the row decoded last.
+    pub(crate) fn clear(&mut self) {
+        self.samples.clear();
+    }
+
     /// Whether the interval, and where `skip` is set a window, touches the chunk.
     fn wants(&self, columns: &SeriesColumns, chunk: usize, skip: bool) -> bool {
         let (mint, maxt) = (columns.mint.value(chunk), columns.maxt.value(chunk));

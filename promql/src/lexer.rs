@@ -9,7 +9,8 @@ mod number;
 mod string;
 mod token;
 
-pub(crate) use number::{parse_duration, parse_number};
+pub use number::parse_duration;
+pub(crate) use number::parse_number;
 pub(crate) use string::unquote;
 pub(crate) use token::{Token, TokenKind};
 

@@ -22,6 +22,7 @@ pub mod tree;
 pub use ast::Expr;
 pub use error::{LowerError, ParseError};
 pub use function::{Function, Signature};
+pub use lexer::parse_duration;
 pub use lower::{LowerOptions, lower, require_range_type, scalar_operation};
 pub use parser::{ParseOptions, parse, parse_selector};
 pub use pretty::pretty;

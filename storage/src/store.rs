@@ -78,6 +78,11 @@ pub trait Store: Send + Sync + Debug {
     /// As [`series`](Self::series).
     async fn label_values(&self, name: &str, request: LabelRequest) -> Result<LabelSet>;
 
+    /// The blocks that it holds now, for lists of them; none where it has no blocks, or they are another process's.
+    fn held_blocks(&self) -> Vec<BlockStore> {
+        Vec::new()
+    }
+
     /// Looks again for what there is, after a stream ended with [`Error::BlockGone`](crate::Error::BlockGone) of `block`:
     /// what was in it is somewhere else now. A store whose blocks never go has nothing to do.
     ///

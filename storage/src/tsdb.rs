@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::head::{Head, HeadReplay, HeadSettings, ReplaySources};
 use crate::model::{BlockId, ExternalLabels, TimeRange, Timestamp};
 use crate::side_index::SideIndexCache;
-use crate::store::{LabelRequest, LabelSet, SeriesRequest, SeriesSet, Store, StoreInfo, UnionStore};
+use crate::store::{BlockStore, LabelRequest, LabelSet, SeriesRequest, SeriesSet, Store, StoreInfo, UnionStore};
 use crate::wal::{Disk, Wal, WalError, WalSettings};
 
 use adopted::Adopted;
@@ -313,6 +313,10 @@ impl Tsdb {
 impl Store for Tsdb {
     fn info(&self) -> StoreInfo {
         self.union().info()
+    }
+
+    fn held_blocks(&self) -> Vec<BlockStore> {
+        self.blocks.stores().iter().flat_map(|store| store.held_blocks()).collect()
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {

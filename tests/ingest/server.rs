@@ -44,6 +44,7 @@ impl Server {
         let mut process = Command::new(env!("CARGO_BIN_EXE_quiver"))
             .args(arguments)
             .arg("--http-address=127.0.0.1:0")
+            .args((arguments.first() == Some(&"all")).then_some("--grpc-address=127.0.0.1:0"))
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

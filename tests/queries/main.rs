@@ -14,4 +14,5 @@ mod golden;
 mod hostile;
 mod promqltest;
 mod served;
+mod sql;
 mod thanos;

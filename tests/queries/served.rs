@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use axum::Router;
 use axum::body::Body;
 use compat::http::{Api, ApiSettings, BuildInfo, Readiness, StatusApi, StatusSettings};
+use engine::sql::{SqlEngine, SqlRequest};
 use engine::{Deduplication, Engine, EngineFeatures, EngineSettings, ProcessPool};
+use futures::TryStreamExt;
 use http::Request;
 use http_body_util::BodyExt;
 use object_store::ObjectStore;
@@ -23,7 +26,9 @@ use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
 /// The end of the golden blocks, 2026-01-01T12:00Z: what `now` is.
-const NOW_MS: i64 = 1_767_268_800_000;
+pub const NOW_MS: i64 = 1_767_268_800_000;
+/// Stack of each thread, as the program gives it.
+const STACK_BYTES: usize = 8 << 20;
 /// Memory of all queries together.
 const MEMORY_BYTES: usize = 1 << 30;
 
@@ -62,7 +67,7 @@ impl Served {
 
     /// Serves the blocks of a bucket.
     pub fn bucket(objects: Arc<dyn ObjectStore>, bucket: BucketSettings, engine: EngineSettings) -> Self {
-        let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW_MS));
         let side_indexes = SideIndexCache::new(SideIndexSettings::default());
         let bucket = Arc::new(BucketStore::new(objects, bucket, side_indexes, Arc::clone(&clock)));
@@ -113,6 +118,37 @@ impl Served {
             let status = response.status().as_u16();
             (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
         })
+    }
+
+    /// Posts a statement with these headers and waits for status, content type and body.
+    pub fn post_sql(&self, uri: &str, body: &str, headers: &[(&str, &str)]) -> (u16, String, Vec<u8>) {
+        let mut request = Request::post(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        self.runtime.block_on(async {
+            let response = self.router.clone().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+            let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+            (status, content_type.unwrap_or_default(), body)
+        })
+    }
+
+    /// Does `work` where the server runs.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// What answers SQL.
+    pub fn sql_engine(&self) -> SqlEngine {
+        SqlEngine::new(Arc::clone(&self.engine))
+    }
+
+    /// The answer of a statement, complete.
+    pub fn sql(&self, request: SqlRequest) -> engine::Result<Vec<RecordBatch>> {
+        self.runtime.block_on(async { self.sql_engine().plan(request).await?.stream()?.try_collect().await })
     }
 
     /// The plan of a query, one operator a line.
@@ -175,5 +211,6 @@ fn api_settings() -> ApiSettings {
         instant_max_resolution_ms: 0,
         partial_response: true,
         parse: parse_options(),
+        tenants: None,
     }
 }

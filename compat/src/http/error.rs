@@ -22,6 +22,8 @@ pub enum ErrorKind {
     NotFound,
     /// The path does not know the method.
     MethodNotAllowed,
+    /// There is no answer of a type that the client accepts.
+    NotAcceptable,
     /// The body is larger than is read.
     TooLarge,
     /// Too many requests wait already.
@@ -43,6 +45,7 @@ impl ErrorKind {
             Self::Canceled => (StatusCode::SERVICE_UNAVAILABLE, "canceled"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "bad_data"),
+            Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not_acceptable"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "bad_data"),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "unavailable"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

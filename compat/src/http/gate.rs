@@ -3,6 +3,7 @@
 //! A query takes a pass before it runs and gives it back when its answer is complete or its client has gone. Those past
 //! `--query.max-concurrent` wait in order; past [`WAITING_MAX`] they are refused at once, so that a flood costs no memory.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::error::{ApiError, ErrorKind};
 
@@ -20,7 +21,7 @@ pub const WAITING_MAX: usize = 500;
 /// Lets so many queries run at once.
 #[derive(Debug)]
 pub struct QueryGate {
-    passes: Semaphore,
+    passes: Arc<Semaphore>,
     waiting: AtomicUsize,
     in_flight: Gauge<i64, AtomicI64>,
     total: Counter,
@@ -53,7 +54,7 @@ impl QueryGate {
             "How long queries waited at the gate",
             waited_seconds.clone(),
         );
-        Self { passes: Semaphore::new(max), waiting: AtomicUsize::new(0), in_flight, total, waited_seconds }
+        Self { passes: Arc::new(Semaphore::new(max)), waiting: AtomicUsize::new(0), in_flight, total, waited_seconds }
     }
 
     /// Waits for a pass, at most for `patience`.
@@ -64,15 +65,37 @@ impl QueryGate {
         let began = Instant::now();
         let permit = match self.passes.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => self.wait(patience).await?,
+            Err(_) => self.wait(patience, self.passes.acquire()).await?,
         };
-        self.waited_seconds.observe(began.elapsed().as_secs_f64());
-        self.total.inc();
-        self.in_flight.inc();
+        self.count(began);
         Ok(GatePass { _permit: permit, in_flight: &self.in_flight })
     }
 
-    async fn wait(&self, patience: Duration) -> Result<SemaphorePermit<'_>, ApiError> {
+    /// As [`enter`](Self::enter); the pass can outlive the call, as an answer does that is sent while it is read.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub async fn enter_owned(self: Arc<Self>, patience: Duration) -> Result<OwnedGatePass, ApiError> {
+        let began = Instant::now();
+        let permit = match Arc::clone(&self.passes).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait(patience, Arc::clone(&self.passes).acquire_owned()).await?,
+        };
+        self.count(began);
+        Ok(OwnedGatePass { _permit: permit, in_flight: self.in_flight.clone() })
+    }
+
+    fn count(&self, began: Instant) {
+        self.waited_seconds.observe(began.elapsed().as_secs_f64());
+        self.total.inc();
+        self.in_flight.inc();
+    }
+
+    async fn wait<T>(
+        &self,
+        patience: Duration,
+        permit: impl Future<Output = Result<T, AcquireError>>,
+    ) -> Result<T, ApiError> {
         struct Place<'a>(&'a AtomicUsize);
         impl Drop for Place<'_> {
             fn drop(&mut self) {
@@ -85,11 +108,24 @@ impl QueryGate {
             let message = format!("{WAITING_MAX} queries wait already; see --query.max-concurrent");
             return Err(ApiError::new(ErrorKind::TooMany, message));
         }
-        match tokio::time::timeout(patience, self.passes.acquire()).await {
+        match tokio::time::timeout(patience, permit).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(ApiError::new(ErrorKind::Unavailable, "the server is stopping")),
             Err(_) => Err(engine::Error::Timeout("query queue").into()),
         }
+    }
+}
+
+/// A pass that is held for longer than a call. Given back on drop.
+#[derive(Debug)]
+pub struct OwnedGatePass {
+    _permit: OwnedSemaphorePermit,
+    in_flight: Gauge<i64, AtomicI64>,
+}
+
+impl Drop for OwnedGatePass {
+    fn drop(&mut self) {
+        self.in_flight.dec();
     }
 }
 

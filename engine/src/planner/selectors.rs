@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use promql::tree::{Border, Grid, MatrixSelector, Node, Subquery, VectorSelector};
 use storage::model::{Matcher, TimeInterval};
 use storage::schema::series_schema;
-use storage::store::{KeyRange, SeriesRequest, Store};
+use storage::store::{KeyRange, SeriesRequest, SeriesSet, Store};
 
 use super::readings::Nearest;
 use super::{Parts, Plan, Planner, PlannerSettings};
@@ -75,13 +75,7 @@ pub(super) async fn select_all(
         let text = selector_text(&selector.matchers);
         async move {
             let set = store.series(request).await?;
-            let largest = set.parts.iter().max_by_key(|part| part.series_count());
-            let points = largest.map_or_else(Vec::new, |part| {
-                part.split_points(settings.partitions.min(part.series_count() / SERIES_PER_RANGE_MIN).max(1))
-            });
-            let ranges = KeyRange::between(&points);
-            let (parts, reading) = (set.parts.into(), nearest.reading());
-            let selected = SelectedSeries { parts, ranges, warnings: set.warnings, reading, text };
+            let selected = SelectedSeries::new(set, settings.partitions, nearest.reading(), text);
             Ok::<_, Error>((address, selected))
         }
     });
@@ -174,33 +168,47 @@ fn instant_windows(selector: &VectorSelector, grid: Grid, lookback_ms: i64) -> W
     Windows { grid, offset_ms, at, range_ms: lookback_ms, margin: Margin::of_instant(selector.border, lookback_ms) }
 }
 
-fn selector_text(matchers: &[Matcher]) -> Arc<str> {
+pub(crate) fn selector_text(matchers: &[Matcher]) -> Arc<str> {
     let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
     format!("{{{}}}", matchers.join(",")).into()
 }
 
-impl Planner {
-    /// The merged series of a selector: one partition a range of keys.
-    pub(super) fn scan(&self, selector: &VectorSelector) -> Result<Plan> {
-        let selected = self
-            .selected
-            .get(&SelectorAddress::of(selector))
-            .ok_or_else(|| Error::Internal("a selector was not asked of the store".to_owned()))?;
-        let parts = &selected.parts;
-        if parts.is_empty() {
+impl SelectedSeries {
+    /// What `set` has, cut into at most `partitions` ranges.
+    pub(crate) fn new(set: SeriesSet, partitions: usize, reading: Reading, text: Arc<str>) -> Self {
+        let largest = set.parts.iter().max_by_key(|part| part.series_count());
+        let points = largest.map_or_else(Vec::new, |part| {
+            part.split_points(partitions.min(part.series_count() / SERIES_PER_RANGE_MIN).max(1))
+        });
+        Self { parts: set.parts.into(), ranges: KeyRange::between(&points), warnings: set.warnings, reading, text }
+    }
+
+    /// The parts that hold a series.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// The selector in PromQL.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The series, each merged into one row: one partition a range of keys.
+    pub(crate) fn merged(&self) -> Result<Plan> {
+        if self.parts.is_empty() {
             return Ok(Arc::new(EmptyExec::new(series_schema())));
         }
-        let ranges = selected.ranges.len();
+        let ranges = self.ranges.len();
         let mut inputs: Vec<Plan> = Vec::with_capacity(ranges);
-        for (number, range) in selected.ranges.iter().enumerate() {
+        for (number, range) in self.ranges.iter().enumerate() {
             let scan: Plan = Arc::new(SeriesScanExec::new(
-                Arc::clone(parts),
+                Arc::clone(&self.parts),
                 range.clone(),
                 (number, ranges),
-                Arc::clone(&selected.text),
+                Arc::clone(&self.text),
             ));
             // a part joins its own equal series, so one part has nothing to merge
-            inputs.push(if parts.len() == 1 {
+            inputs.push(if self.parts.len() == 1 {
                 scan
             } else {
                 Arc::new(MergeSeriesExec::new(Arc::new(SortPreservingMergeExec::new(by_labels(), scan))))
@@ -214,6 +222,14 @@ impl Planner {
             }
             (None, _) => Err(Error::Internal("a selection without a range".to_owned())),
         }
+    }
+}
+
+impl Planner {
+    /// The merged series of a selector: one partition a range of keys.
+    pub(super) fn scan(&self, selector: &VectorSelector) -> Result<Plan> {
+        let selected = self.selected.get(&SelectorAddress::of(selector));
+        selected.ok_or_else(|| Error::Internal("a selector was not asked of the store".to_owned()))?.merged()
     }
 
     /// An instant vector selector. `anchored` means nothing to it.

@@ -158,11 +158,11 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1_000_000),
 ];
 
-/// The value of a [`TokenKind::Duration`] in seconds.
+/// The value of a duration in seconds.
 ///
 /// # Errors
 /// The message where units are unknown, repeated or out of order, or the whole is over 292 years.
-pub(crate) fn parse_duration(text: &str) -> Result<f64, String> {
+pub fn parse_duration(text: &str) -> Result<f64, String> {
     let invalid = || format!("not a valid duration string: {}", quote(text));
     let out_of_range = || "duration out of range".to_string();
     let (mut rest, mut nanos, mut next_unit) = (text, 0_u64, 0);

@@ -352,6 +352,10 @@ impl Store for BlockStore {
         StoreInfo { external_labels: vec![self.inner.external_labels.clone()], interval: self.inner.covers() }
     }
 
+    fn held_blocks(&self) -> Vec<BlockStore> {
+        vec![self.clone()]
+    }
+
     async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {
         let parts = self.select(&request).await?.into_iter().collect();
         Ok(SeriesSet { parts, warnings: Vec::new() })

@@ -165,6 +165,10 @@ impl Store for BucketStore {
         self.blocks().info()
     }
 
+    fn held_blocks(&self) -> Vec<BlockStore> {
+        self.blocks().iter().cloned().collect()
+    }
+
     async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {
         let mut blocks = self.blocks();
         let mut parts = blocks.series(&request).await;

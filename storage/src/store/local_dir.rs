@@ -89,6 +89,10 @@ impl Store for LocalDirStore {
         self.blocks().info()
     }
 
+    fn held_blocks(&self) -> Vec<BlockStore> {
+        self.blocks().iter().cloned().collect()
+    }
+
     async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {
         Ok(SeriesSet { parts: self.blocks().series(&request).await?, warnings: Vec::new() })
     }

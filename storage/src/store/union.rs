@@ -25,7 +25,7 @@ use crate::model::{BlockId, ExternalLabels, TimeInterval, TimeRange};
 
 use super::block::label_set;
 use super::coverage::{Candidate, choose};
-use super::{LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet, Store, StoreInfo};
+use super::{BlockStore, LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet, Store, StoreInfo};
 
 /// Stores that answer together. A member that fails fails the request: what it alone holds would be missing unseen.
 pub struct UnionStore {
@@ -148,6 +148,10 @@ impl Store for UnionStore {
             }
         }
         StoreInfo { external_labels: external_labels.into_iter().collect(), interval }
+    }
+
+    fn held_blocks(&self) -> Vec<BlockStore> {
+        self.members.iter().flat_map(|member| member.held_blocks()).collect()
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesSet> {

@@ -146,6 +146,7 @@ mod tests {
             instant_max_resolution_ms: 0,
             partial_response: true,
             parse: promql::ParseOptions::default(),
+            tenants: None,
         }
     }
 

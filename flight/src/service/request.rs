@@ -1,0 +1,90 @@
+//! What a call's metadata says of its statement.
+
+use std::time::Duration;
+
+use engine::sql::SqlRequest;
+use storage::model::TenantScope;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::FlightSql;
+use crate::settings::AdmissionPass;
+use crate::status::status;
+
+/// Whether replicas are joined: `true` unless set to `false`.
+const DEDUP: &str = "quiver-dedup";
+/// Labels that tell replicas apart, with commas.
+const REPLICA_LABELS: &str = "quiver-replica-labels";
+
+impl FlightSql {
+    /// Lets a call in and makes a request of it.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, and `INVALID_ARGUMENT` for metadata that means nothing.
+    pub(super) async fn request(&self, metadata: &MetadataMap, text: String) -> Result<SqlRequest, Status> {
+        self.door.let_in(metadata).await?;
+        let header = |name: &str| match metadata.get(name) {
+            Some(value) => match value.to_str() {
+                Ok(value) => Ok(Some(value)),
+                Err(_) => Err(Status::invalid_argument(format!("the metadata {name} is not ASCII"))),
+            },
+            None => Ok(None),
+        };
+        let tenant = match &self.settings.tenants {
+            Some(rule) => rule.scope(header(&rule.header)?).map_err(status)?,
+            None => TenantScope::All,
+        };
+        let dedup = match header(DEDUP)? {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(_) => return Err(Status::invalid_argument(format!("{DEDUP} is true or false"))),
+        };
+        let labels = |list: &str| list.split(',').map(|label| label.trim().to_owned()).collect::<Vec<_>>();
+        Ok(SqlRequest {
+            tenant,
+            dedup,
+            replica_labels: header(REPLICA_LABELS)?.map(labels),
+            timeout: header("grpc-timeout")?.and_then(grpc_timeout),
+            ..SqlRequest::new(text, self.settings.clock.now())
+        })
+    }
+
+    /// Waits for a pass.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`
+    pub(super) async fn admit(&self, timeout: Option<Duration>) -> Result<Option<AdmissionPass>, Status> {
+        let Some(admission) = &self.settings.admission else { return Ok(None) };
+        let patience = self.sql.engine().time_allowed(timeout);
+        admission.admit(patience).await.map(Some).map_err(Status::resource_exhausted)
+    }
+}
+
+/// A timeout as gRPC writes it: up to eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3_600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read() {
+        assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(grpc_timeout("2M"), Some(Duration::from_secs(120)));
+        for wrong in ["", "m", "1", "123456789S", "-1S", "1é"] {
+            assert_eq!(grpc_timeout(wrong), None, "{wrong}");
+        }
+    }
+}
