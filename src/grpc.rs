@@ -12,42 +12,63 @@ use storage::Clock;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::server;
+use crate::settings::GrpcSettings;
+
+/// An address that is listened on.
+#[derive(Debug)]
+pub struct GrpcPort {
+    listener: TcpListener,
+    grace_period: Duration,
+}
+
+/// Takes the address, where there is one.
+///
+/// # Errors
+/// Where another process has it, or it is not this machine's.
+pub async fn listen(settings: Option<&GrpcSettings>) -> anyhow::Result<Option<GrpcPort>> {
+    let Some(settings) = settings else { return Ok(None) };
+    let listener = server::listen_grpc(&settings.address).await?;
+    Ok(Some(GrpcPort { listener, grace_period: settings.grace_period }))
+}
+
+impl GrpcPort {
+    /// Flight SQL over `sql`, whose statements pass `gate` and whose callers are `users`; without any, everybody may call.
+    ///
+    /// # Errors
+    /// Where it cannot be put together.
+    pub fn serving(
+        self,
+        sql: SqlEngine,
+        version: &str,
+        clock: &Arc<dyn Clock>,
+        gate: Arc<QueryGate>,
+        users: &Option<Arc<WebAuth>>,
+    ) -> anyhow::Result<GrpcServer> {
+        let authenticator = users.clone().map(|users| Arc::new(WebUsers(users)) as Arc<dyn Authenticator>);
+        let settings = FlightSettings {
+            version: version.to_owned(),
+            clock: Arc::clone(clock),
+            authenticator,
+            tenants: None,
+            admission: Some(Arc::new(SharedGate(gate))),
+        };
+        let service = FlightSql::try_new(sql, settings).context("cannot put Flight SQL together")?;
+        Ok(GrpcServer { port: self, service })
+    }
+}
+
 /// A server that is about to serve.
 pub struct GrpcServer {
-    /// Where it listens.
-    pub listener: TcpListener,
-    /// What it serves.
-    pub service: FlightSql,
-    /// How long calls under way may take after a signal to stop.
-    pub grace_period: Duration,
+    port: GrpcPort,
+    service: FlightSql,
 }
 
 impl GrpcServer {
     /// Serves until it is told to stop.
     pub async fn serve(self, stop: watch::Receiver<bool>) {
-        flight::serve(self.listener, self.service, stop, self.grace_period).await;
+        flight::serve(self.port.listener, self.service, stop, self.port.grace_period).await;
     }
-}
-
-/// Flight SQL over `sql`, whose statements pass `gate` and whose callers are `users`; without any, everybody may call.
-///
-/// # Errors
-/// Where it cannot be put together.
-pub fn flight(
-    sql: SqlEngine,
-    version: String,
-    clock: &Arc<dyn Clock>,
-    gate: Arc<QueryGate>,
-    users: Option<Arc<WebAuth>>,
-) -> anyhow::Result<FlightSql> {
-    let settings = FlightSettings {
-        version,
-        clock: Arc::clone(clock),
-        authenticator: users.map(|users| Arc::new(WebUsers(users)) as Arc<dyn Authenticator>),
-        tenants: None,
-        admission: Some(Arc::new(SharedGate(gate))),
-    };
-    FlightSql::try_new(sql, settings).context("cannot put Flight SQL together")
 }
 
 /// The users of the web configuration file.

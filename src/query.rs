@@ -148,10 +148,7 @@ impl QueryRole {
     ) -> anyhow::Result<()> {
         // a port that is taken is told before a long replay
         let (port, write_port) = self.listen(server).await?;
-        let grpc_listener = match &self.grpc {
-            Some(settings) => Some(server::listen_grpc(&settings.address).await?),
-            None => None,
-        };
+        let grpc = grpc::listen(self.grpc.as_ref()).await?;
         let mut registry = Registry::default();
         register_process(&mut registry, &status.build.version, &status.build.revision, clock.now());
         let side_indexes =
@@ -192,15 +189,10 @@ impl QueryRole {
             read_router(Arc::clone(&reader)).merge(federate_router(reader, Arc::clone(&clock), lookback_ms, parse));
         let compaction = self.compaction(background, &clock, &mut registry);
         let readiness = Readiness::new();
-        let (sql, version) = (SqlEngine::new(Arc::clone(&engine)), status.build.version.clone());
+        let sql = SqlEngine::new(Arc::clone(&engine));
         let mut api = Api::new(engine, queried, Arc::clone(&clock), api, &mut registry);
-        let grpc = match (&self.grpc, grpc_listener) {
-            (Some(settings), Some(listener)) => {
-                let service = grpc::flight(sql, version, &clock, api.gate(), server.web.clone())?;
-                Some(GrpcServer { listener, service, grace_period: settings.grace_period })
-            }
-            _ => None,
-        };
+        let (version, users) = (&status.build.version, &server.web);
+        let grpc = grpc.map(|port| port.serving(sql, version, &clock, api.gate(), users)).transpose()?;
         if let Some(ingest) = &writes {
             api = api.with_head(Arc::clone(ingest.tsdb.head()));
         }

@@ -320,7 +320,7 @@ mod tests {
         let bytes = written(OutputFormat::Arrow, &[expected.clone(), expected.clone()]);
         let read = arrow::ipc::reader::StreamReader::try_new(bytes.as_slice(), None).unwrap();
         assert_eq!(read.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 8);
-        let bytes = bytes::Bytes::from(written(OutputFormat::Parquet, &[expected.clone()]));
+        let bytes = bytes::Bytes::from(written(OutputFormat::Parquet, std::slice::from_ref(&expected)));
         let read = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 100).unwrap();
         let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
         assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
