@@ -65,7 +65,8 @@ pub fn compactor_with(
                 store: Arc::clone(&store),
                 prefix: Path::default(),
                 retry,
-                part_size: 32 << 10,
+                // several parts a file, however small blocks are here
+                part_size: 1 << 10,
                 scratch: scratch.to_owned(),
                 whole_in_scratch: false,
             },

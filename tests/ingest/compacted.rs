@@ -72,8 +72,10 @@ fn what_was_put_into_the_bucket_is_merged_and_answers_the_same() {
         samples(&server)
     };
     assert!(before.is_some());
-    let mut server =
-        Server::start(data.path(), &["--delete-delay=0s", "--wait-interval=50ms", "--sync-block-duration=20ms"]);
+    let mut server = Server::start(
+        data.path(),
+        &["--tsdb.retention=0d", "--delete-delay=0s", "--wait-interval=50ms", "--sync-block-duration=20ms"],
+    );
     server.wait_for("msg=\"compacted blocks\"");
     server.wait_for("msg=\"deleted a block\"");
     assert_eq!(samples(&server), before);
