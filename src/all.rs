@@ -27,7 +27,7 @@ const COPIES_KEPT: Duration = Duration::from_secs(24 * 3_600);
 /// Where the flags are wrong, the data directory is in use, or the server cannot start.
 pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::Result<()> {
     let configured = settings::bucket(&flags.objstore)?;
-    let ingest = IngestSettings::try_new(&flags.ingest)?;
+    let ingest = IngestSettings::try_new(&flags.ingest, false)?;
     if flags.sample && configured.is_some() {
         anyhow::bail!("--sample fills the bucket of the data directory; it excludes --objstore.config and its file");
     }

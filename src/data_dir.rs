@@ -115,6 +115,28 @@ impl FolderLock {
     }
 }
 
+impl FolderLock {
+    /// Looks whether a Thanos receive has one of the tenants' folders in `folder`, each of which it locks.
+    ///
+    /// # Errors
+    /// Where one has, or that cannot be told.
+    pub fn refuse_beside_receive(folder: &Path) -> anyhow::Result<()> {
+        let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let path = entry.path().join("lock");
+            let Ok(lock) = File::options().read(true).write(true).open(&path) else { continue };
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
+                    bail!("{} is in use: stop the Thanos receive first", entry.path().display())
+                }
+                Err(error) => bail!("cannot lock {}: {}", path.display(), io::Error::from(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Copies a block's folder, two levels of files.
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     let failed = || format!("cannot copy {} to {}", from.display(), to.display());
@@ -134,6 +156,17 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receive_that_still_runs_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        FolderLock::refuse_beside_receive(&folder.path().join("none")).unwrap();
+        let running = FolderLock::take(&folder.path().join("tenant")).unwrap();
+        let error = FolderLock::refuse_beside_receive(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("tenant is in use"), "{error}");
+        drop(running);
+        FolderLock::refuse_beside_receive(folder.path()).unwrap();
+    }
 
     #[test]
     fn a_second_user_is_turned_away_until_the_first_is_gone() {

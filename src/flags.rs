@@ -9,6 +9,7 @@ mod export;
 mod generate;
 mod ingest;
 mod load;
+mod receive;
 mod select;
 
 use std::collections::BTreeMap;
@@ -27,8 +28,9 @@ pub use self::export::{ExportFlags, ExportFormat, QueryLanguage};
 pub use self::generate::GenerateFlags;
 pub use self::ingest::{CertificateTenant, IngestFlags, ReceiveFlags, WalSync, WriteTlsFlags};
 pub use self::load::{LoadFlags, Start};
+pub use self::receive::{IdleFlags, LimitFlags, ShipperFlags, TranslationFlags};
 pub use self::select::{RelabelSelectFlags, SelectFlags};
-use crate::memory::{ByteSize, parse_byte_size};
+use crate::memory::{ByteSize, parse_byte_size, parse_byte_size_or_zero};
 
 /// Long-term storage for Prometheus metrics, and PromQL over it.
 #[derive(Debug, Parser)]
@@ -244,6 +246,9 @@ pub enum Feature {
     TypeAndUnitLabels,
     /// `start_timestamp`, and start timestamps in functions of counters.
     UseStartTimestamps,
+    /// Of Thanos receive, so that it need not be taken out of a command line; it changes nothing here.
+    #[value(hide = true)]
+    MetricNamesFilter,
 }
 
 /// How replicas become one series.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use compat::http::{HeadCollector, ShipperMetrics};
+use compat::http::{HeadCollector, LimitMetrics, ShipperMetrics, tenant_status_router};
 use compat::objstore::Bucket;
+use compat::relabel::Relabel;
 use compat::remote::{
     CertificateField, Dialect, HeadTarget, OtlpSettings, WriteSettings, Writer, is_valid_tenant, otlp_router,
     write_router,
@@ -27,7 +28,8 @@ use storage::tsdb::{Cut, Tsdb, TsdbSettings};
 use storage::wal::{Compression, RealDisk, SyncPolicy, WalSettings};
 use tokio::sync::Mutex;
 
-use crate::flags::{CertificateTenant, IngestFlags, WalSync};
+use crate::flags::{CertificateTenant, IngestFlags, ShipperFlags, TranslationFlags, WalSync};
+use crate::limits::{Limits, LimitsSettings};
 use crate::settings;
 
 /// How often blocks are cut, uploaded and deleted, where there are any to.
@@ -43,16 +45,21 @@ type Uploaded = HashMap<String, BTreeSet<BlockId>>;
 pub struct IngestSettings {
     tsdb: TsdbSettings,
     write: WriteSettings,
+    /// Whether a stop cuts and uploads all that is in the head.
+    flush_on_stop: bool,
+    otlp: OtlpSettings,
+    limits: LimitsSettings,
+    shipper: ShipperSettings,
     /// The labels of `--label`.
     pub labels: ExternalLabels,
 }
 
 impl IngestSettings {
-    /// Checks the flags.
+    /// Checks the flags; `flush_on_stop` is what the role does at a stop unless they say otherwise.
     ///
     /// # Errors
     /// Where one is wrong; the text names it.
-    pub fn try_new(flags: &IngestFlags) -> anyhow::Result<Self> {
+    pub fn try_new(flags: &IngestFlags, flush_on_stop: bool) -> anyhow::Result<Self> {
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         if flags.min_block_duration != flags.max_block_duration {
             bail!(
@@ -89,7 +96,8 @@ impl IngestSettings {
             ..WalSettings::default()
         };
         let default_tenant = flags.default_tenant.clone();
-        let tsdb = TsdbSettings { head, wal, default_tenant, retention_ms: ms(flags.retention) };
+        let max_bytes = flags.max_retention_bytes.0 as u64;
+        let tsdb = TsdbSettings { head, wal, default_tenant, retention_ms: ms(flags.retention), max_bytes };
         let tenant_field = flags.tenant_certificate_field.map(|field| match field {
             CertificateTenant::Organization => CertificateField::Organization,
             CertificateTenant::OrganizationalUnit => CertificateField::OrganizationalUnit,
@@ -105,10 +113,14 @@ impl IngestSettings {
             tenant_field,
             default_tenant: flags.default_tenant.clone(),
             split_label: flags.split_tenant_label.clone(),
+            relabel: relabel(&flags.translation)?,
             ahead_max: (!flags.max_future.is_zero()).then_some(flags.max_future),
             ..WriteSettings::default()
         };
-        Ok(Self { tsdb, write, labels })
+        let flush_on_stop = flags.flush_on_stop || flush_on_stop && !flags.no_flush_on_stop;
+        let limits = LimitsSettings::try_new(&flags.limits)?;
+        let (otlp, shipper) = (otlp_settings(&flags.translation), shipper_settings(&flags.shipper));
+        Ok(Self { tsdb, write, flush_on_stop, otlp, limits, shipper, labels })
     }
 
     /// Keeps local blocks that are in the bucket too for no longer than `copies`.
@@ -135,13 +147,39 @@ impl IngestSettings {
     }
 }
 
+fn relabel(flags: &TranslationFlags) -> anyhow::Result<Option<Arc<Relabel>>> {
+    let given = (flags.relabel_config_file.as_deref(), flags.relabel_config.as_deref());
+    let (text, source) = settings::path_or_content("--receive.relabel-config", given)?.unwrap_or_default();
+    let rules = Relabel::from_yaml(&text, &source, None)?;
+    Ok((!rules.is_empty()).then(|| Arc::new(rules)))
+}
+
+fn otlp_settings(flags: &TranslationFlags) -> OtlpSettings {
+    let attributes = flags.otlp_promote_resource_attributes.iter();
+    OtlpSettings {
+        target_info: flags.otlp_enable_target_info && !flags.no_otlp_enable_target_info,
+        promote_resource_attributes: attributes.filter(|name| !name.is_empty()).cloned().collect(),
+        ..OtlpSettings::default()
+    }
+}
+
+fn shipper_settings(flags: &ShipperFlags) -> ShipperSettings {
+    let defaults = ShipperSettings::new(BlockSource::Receive);
+    let concurrency = if flags.upload_concurrency == 0 { defaults.concurrency } else { flags.upload_concurrency };
+    ShipperSettings { concurrency, allow_out_of_order: flags.allow_out_of_order_uploads, ..defaults }
+}
+
 /// The folder in use.
 #[derive(Debug)]
 pub struct Ingest {
     /// Head, log and local blocks.
     pub tsdb: Arc<Tsdb>,
     clock: Arc<dyn Clock>,
-    write: WriteSettings,
+    writer: Arc<Writer>,
+    limits: Limits,
+    otlp: OtlpSettings,
+    shipper: ShipperSettings,
+    flush_on_stop: bool,
     /// Where blocks are uploaded to; nowhere where there is no bucket.
     bucket: Option<Arc<dyn ObjectStore>>,
     /// The same bucket as it is queried here: what it has not loaded yet has to stay here.
@@ -178,14 +216,29 @@ impl Ingest {
         let (shippers, shipper_metrics) = (Mutex::default(), ShipperMetrics::new(registry));
         registry
             .register_collector(Box::new(HeadCollector { head: Arc::clone(tsdb.head()), wal: Arc::clone(tsdb.wal()) }));
-        Ok(Self { tsdb: Arc::new(tsdb), clock, write: settings.write, bucket, queried, shippers, shipper_metrics })
+        let target = Arc::new(HeadTarget(Arc::clone(tsdb.head())));
+        let writer = Arc::new(Writer::new(target, Arc::clone(&clock), settings.write));
+        let metrics = LimitMetrics::new(registry);
+        let limits = Limits::new(settings.limits, Arc::clone(&writer), Arc::clone(tsdb.head()), metrics);
+        Ok(Self {
+            tsdb: Arc::new(tsdb),
+            clock,
+            writer,
+            limits,
+            otlp: settings.otlp,
+            shipper: settings.shipper,
+            flush_on_stop: settings.flush_on_stop,
+            bucket,
+            queried,
+            shippers,
+            shipper_metrics,
+        })
     }
 
     /// The paths that write here.
     pub fn router(&self, dialects: &[Dialect]) -> Router {
-        let target = Arc::new(HeadTarget(Arc::clone(self.tsdb.head())));
-        let writer = Arc::new(Writer::new(target, Arc::clone(&self.clock), self.write.clone()));
-        write_router(Arc::clone(&writer), dialects).merge(otlp_router(writer, OtlpSettings::default(), dialects))
+        let writer = || Arc::clone(&self.writer);
+        write_router(writer(), dialects).merge(otlp_router(writer(), self.otlp.clone(), dialects))
     }
 
     /// Uploads what is not in the bucket yet.
@@ -195,24 +248,66 @@ impl Ingest {
         }
     }
 
-    /// Cuts, uploads and deletes blocks, again and again. What fails is told and tried again.
-    pub async fn maintain(&self) {
-        loop {
-            tokio::time::sleep(MAINTENANCE_INTERVAL).await;
-            self.maintain_once().await;
-        }
+    /// What a Thanos receive tells of its tenants' heads.
+    pub fn status_router(&self) -> Router {
+        let settings = &self.writer.settings;
+        let (header, tenant) = (settings.tenant_header.clone(), settings.default_tenant.clone());
+        tenant_status_router(Arc::clone(self.tsdb.head()), header, tenant)
     }
 
-    async fn maintain_once(&self) {
-        match self.tsdb.cut(Cut::Due).await {
+    /// Cuts, uploads and deletes blocks, and looks for new limits, again and again. What fails is told and tried again.
+    pub async fn maintain(&self) {
+        let blocks = async {
+            loop {
+                tokio::time::sleep(MAINTENANCE_INTERVAL).await;
+                self.maintain_once().await;
+            }
+        };
+        tokio::join!(blocks, self.limits.watch());
+    }
+
+    /// Cuts blocks, and says whether that worked.
+    async fn cut(&self, which: Cut) -> bool {
+        match self.tsdb.cut(which).await {
             Ok(cut) => {
                 for block in cut {
                     let (id, stats) = (block.meta.ulid, &block.meta.stats);
                     tracing::info!(tenant = block.tenant, %id, series = stats.num_series, samples = stats.num_samples, "cut a block");
                 }
+                true
             }
-            Err(error) => tracing::error!(%error, "cannot cut a block; samples stay in memory and in the log"),
+            Err(error) => {
+                tracing::error!(%error, "cannot cut a block; samples stay in memory and in the log");
+                false
+            }
         }
+    }
+
+    /// Where that is wanted, cuts all that is in the head into blocks and uploads them, as a Thanos receive does when it stops. To be
+    /// called when nothing is written any more. What is not done within `limit`, or when `interrupted` comes, is in the log or goes with
+    /// the next start.
+    pub async fn flush(&self, limit: Duration, interrupted: impl Future) {
+        if !self.flush_on_stop {
+            return;
+        }
+        tracing::info!("cutting and uploading what is in the head");
+        let flush = async {
+            let is_cut = self.cut(Cut::Everything).await;
+            self.upload().await;
+            is_cut
+        };
+        tokio::select! {
+            flushed = tokio::time::timeout(limit, flush) => match flushed {
+                Ok(true) => tracing::info!("all samples are in blocks"),
+                Ok(false) => {}
+                Err(_) => tracing::warn!("the grace period is over; what is in no block is in the log"),
+            },
+            _ = interrupted => tracing::warn!("told to stop once more; what is in no block is in the log"),
+        }
+    }
+
+    async fn maintain_once(&self) {
+        self.cut(Cut::Due).await;
         let uploaded = match &self.bucket {
             Some(bucket) => Some(self.ship(bucket).await),
             None => None,
@@ -259,8 +354,7 @@ impl Ingest {
         let mut uploaded = HashMap::new();
         for (tenant, folder, labels) in self.tsdb.tenants() {
             if !shippers.contains_key(&tenant) {
-                match Shipper::try_new(&folder, Arc::clone(bucket), labels, ShipperSettings::new(BlockSource::Receive))
-                {
+                match Shipper::try_new(&folder, Arc::clone(bucket), labels, self.shipper.clone()) {
                     Ok(shipper) => {
                         shippers.insert(tenant.clone(), shipper);
                     }

@@ -7,6 +7,7 @@ mod data_dir;
 mod flags;
 mod grpc;
 mod ingest;
+mod limits;
 mod logging;
 mod memory;
 mod own_metrics;

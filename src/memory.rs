@@ -5,7 +5,7 @@
 pub struct ByteSize(pub usize);
 
 /// Units, longest names first.
-const UNITS: [(&str, usize); 11] = [
+const UNITS: [(&str, usize); 13] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
@@ -15,6 +15,8 @@ const UNITS: [(&str, usize); 11] = [
     ("MB", 1 << 20),
     ("GB", 1 << 30),
     ("TB", 1 << 40),
+    ("PB", 1 << 50),
+    ("EB", 1 << 60),
     ("M", 1 << 20),
     ("G", 1 << 30),
     ("B", 1),
@@ -29,6 +31,14 @@ pub fn parse_byte_size(text: &str) -> Result<ByteSize, String> {
         UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor))).unwrap_or((text, 1));
     let size = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
     size.filter(|&size| size > 0).map(ByteSize).ok_or_else(|| format!("{text:?} is not a size; write for example 4GiB"))
+}
+
+/// As [`parse_byte_size`], and `0`.
+///
+/// # Errors
+/// Where it is neither.
+pub fn parse_byte_size_or_zero(text: &str) -> Result<ByteSize, String> {
+    if text == "0" { Ok(ByteSize(0)) } else { parse_byte_size(text) }
 }
 
 /// The bytes that this process may use: its container's limit, or the machine's memory; 4 GiB where neither is known.
@@ -63,6 +73,13 @@ mod tests {
         for text in ["", "0", "x", "-1", "1.5GB", "99999999999TiB", "GB"] {
             assert!(parse_byte_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_is_a_size_where_it_means_no_limit() {
+        assert_eq!(parse_byte_size_or_zero("0"), Ok(ByteSize(0)));
+        assert_eq!(parse_byte_size_or_zero("2PB"), Ok(ByteSize(2 << 50)));
+        assert!(parse_byte_size_or_zero("").is_err());
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl QueryRole {
         let mut served = Vec::new();
         let more = match (&self.ingest, &writes, write_port) {
             (Some(role), Some(ingest), Some(port)) => {
-                served.push((port, ingest.router(&role.dialects)));
+                served.push((port, ingest.router(&role.dialects).merge(ingest.status_router())));
                 more
             }
             (Some(role), Some(ingest), None) => more.merge(ingest.router(&role.dialects)),
@@ -366,6 +366,7 @@ async fn serve(
     };
     let (_, (), mut ended) = tokio::join!(serving, flight, until_signal);
     if let Some(ingest) = &work.writes {
+        ingest.flush(grace_period, stop_signal()).await;
         ended = ended.and(ingest.close().await);
     }
     tracing::info!("stopped");

@@ -18,14 +18,15 @@ use crate::settings;
 /// Where the flags are wrong, the folder is in use, or the server cannot start.
 pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyhow::Result<()> {
     let bucket = settings::bucket(&flags.objstore)?;
-    let ingest = IngestSettings::try_new(&flags.ingest)?;
+    let ingest = IngestSettings::try_new(&flags.ingest, true)?;
     if ingest.labels.is_empty() {
         bail!(
             "no external labels configured for receive, uniquely identifying external labels must be configured (ideally with \
              `receive_` prefix); use --label; see https://thanos.io/tip/thanos/storage.md#external-labels for details."
         );
     }
-    let lock = FolderLock::take(&flags.path)?;
+    FolderLock::refuse_beside_receive(&flags.path)?;
+    let lock = if flags.no_lockfile { None } else { Some(FolderLock::take(&flags.path)?) };
     let address = settings::listen_address("--remote-write.address", &flags.remote_write_address)?;
     let tls = settings::write_tls(&flags.write_tls)?;
     let role = QueryRole {

@@ -18,6 +18,7 @@ mod exemplars;
 mod explain;
 mod format;
 mod gate;
+mod head_status;
 mod json;
 mod labels;
 mod lookup_time;
@@ -53,10 +54,11 @@ use storage::{Clock, Store};
 pub use blocks::BlocksApi;
 pub use error::{ApiError, ErrorKind};
 pub use gate::{GatePass, OwnedGatePass, QueryGate, WAITING_MAX};
+pub use head_status::tenant_status_router;
 pub use json::AnswerJson;
 pub use metrics::{
-    BlockMetrics, CompactMetrics, HeadCollector, HttpMetrics, OwnSample, ReplicateMetrics, ShipperMetrics, own_samples,
-    register_process,
+    BlockMetrics, CompactMetrics, HeadCollector, HttpMetrics, LimitMetrics, OwnSample, ReplicateMetrics,
+    ShipperMetrics, own_samples, register_process,
 };
 pub(crate) use params::Params;
 pub use readiness::{Readiness, starting_router};

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{LogFlags, ObjstoreFlags, QueryFlags, ServerFlags, duration};
+use super::{
+    ByteSize, IdleFlags, LimitFlags, LogFlags, ObjstoreFlags, QueryFlags, ServerFlags, ShipperFlags, TranslationFlags,
+    duration, parse_byte_size_or_zero,
+};
 
 /// Flags of `receive`.
 #[derive(Debug, Args)]
@@ -17,10 +20,15 @@ pub struct ReceiveFlags {
     /// Address to listen on for remote write
     #[arg(long = "remote-write.address", value_name = "HOST:PORT", default_value = "0.0.0.0:19291")]
     pub remote_write_address: String,
+    /// Do not hold the lock on the folder that keeps a second process out
+    #[arg(long = "tsdb.no-lockfile")]
+    pub no_lockfile: bool,
     #[command(flatten)]
     pub write_tls: WriteTlsFlags,
     #[command(flatten)]
     pub ingest: IngestFlags,
+    #[command(flatten)]
+    pub idle: IdleFlags,
     #[command(flatten)]
     pub objstore: ObjstoreFlags,
     #[command(flatten)]
@@ -100,6 +108,9 @@ pub struct IngestFlags {
     /// How long blocks are kept in the local folder; 0d keeps them. With a bucket they go only when they are uploaded
     #[arg(long = "tsdb.retention", value_name = "DURATION", default_value = "15d", value_parser = duration)]
     pub retention: Duration,
+    /// Most bytes of local blocks of a tenant, as 512MB; the oldest go first, with a bucket only when they are uploaded. 0 is no limit
+    #[arg(long = "tsdb.max-retention-bytes", value_name = "BYTES", default_value = "0", value_parser = parse_byte_size_or_zero)]
+    pub max_retention_bytes: ByteSize,
     /// Time that a block covers
     #[arg(long = "tsdb.min-block-duration", value_name = "DURATION", default_value = "2h", value_parser = duration, hide = true)]
     pub min_block_duration: Duration,
@@ -119,6 +130,12 @@ pub struct IngestFlags {
     /// (interval) or when it likes (never)
     #[arg(long = "tsdb.wal-sync", value_name = "WHEN", default_value = "always")]
     pub wal_sync: WalSync,
+    /// When the process is told to stop, cut all that is in memory into blocks and upload them, for at most the grace period;
+    /// `receive` does so unless it is given --no-tsdb.flush-on-stop, `all` does not
+    #[arg(long = "tsdb.flush-on-stop", overrides_with = "no_flush_on_stop")]
+    pub flush_on_stop: bool,
+    #[arg(long = "no-tsdb.flush-on-stop", hide = true)]
+    pub no_flush_on_stop: bool,
     /// Compress the write-ahead log
     #[arg(long = "tsdb.wal-compression", default_value_t = true, overrides_with = "no_wal_compression")]
     pub wal_compression: bool,
@@ -139,6 +156,12 @@ pub struct IngestFlags {
     /// Label of a series that names its tenant, and is taken off; series without it are the request's tenant's
     #[arg(long = "receive.split-tenant-label-name", value_name = "LABEL")]
     pub split_tenant_label: Option<String>,
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    #[command(flatten)]
+    pub translation: TranslationFlags,
+    #[command(flatten)]
+    pub shipper: ShipperFlags,
 }
 
 /// When a write is acknowledged.

@@ -56,7 +56,7 @@ pub use metadata::{MetadataByFamily, MetadataEntry};
 pub use outcome::{Outcome, REJECTIONS_TOLD, RejectedSample, Rejection};
 pub use query::{Cardinality, HeadStats, TenantStats};
 pub use replay::{HeadReplay, ReplaySources};
-pub use settings::{HeadSettings, TENANT_LABEL};
+pub use settings::{HeadSettings, SeriesLimits, TENANT_LABEL};
 pub use truncate::Truncated;
 pub use write::{Exemplar, FloatSample, HistogramSample, HistogramValue, Metadata, MetricKind, SeriesWrite};
 
@@ -92,6 +92,7 @@ pub struct Head {
     exemplars: Mutex<ExemplarRing>,
     journal: Journal,
     spare: Mutex<Vec<Request>>,
+    series_limits: RwLock<SeriesLimits>,
 }
 
 impl Head {
@@ -114,6 +115,7 @@ impl Head {
             exemplars: Mutex::new(ExemplarRing::new(settings.max_exemplars)),
             journal: Journal::default(),
             spare: Mutex::default(),
+            series_limits: RwLock::default(),
             settings,
             clock,
         }
@@ -123,6 +125,17 @@ impl Head {
     #[must_use]
     pub fn settings(&self) -> &HeadSettings {
         &self.settings
+    }
+
+    /// Takes no new series of a tenant from now on who has as many as this. Those that are there are written on, even where there are more.
+    pub fn set_series_limits(&self, limits: SeriesLimits) {
+        *self.series_limits.write() = limits;
+    }
+
+    /// The limits on series.
+    #[must_use]
+    pub fn series_limits(&self) -> SeriesLimits {
+        self.series_limits.read().clone()
     }
 
     /// Begins a request of `tenant`, whose name was checked.

@@ -23,6 +23,7 @@ mod blocks;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -60,6 +61,8 @@ pub struct TsdbSettings {
     pub default_tenant: String,
     /// How long blocks are kept here, in milliseconds; 0 keeps them.
     pub retention_ms: i64,
+    /// Most bytes of blocks of one tenant here; 0 is no limit.
+    pub max_bytes: u64,
 }
 
 /// The head, its log and its blocks.
@@ -74,8 +77,10 @@ pub struct Tsdb {
     blocks: TenantBlocks,
     /// Files of other servers.
     adopted: Adopted,
-    /// One cut at a time.
-    cutting: tokio::sync::Mutex<()>,
+    /// One cut at a time; the work on a block that nobody waits for any more has it, too.
+    cutting: Arc<tokio::sync::Mutex<()>>,
+    /// Whether a cut was given up before what it had written was seen.
+    is_half_cut: AtomicBool,
 }
 
 /// A block that was cut.
@@ -140,9 +145,9 @@ impl Tsdb {
         }
         head.log_adopted().await.map_err(|error| Error::Internal(error.to_string()))?;
         let adopted = Adopted::new(folder, &settings.default_tenant, &logs, &replayed);
-        let cutting = tokio::sync::Mutex::default();
+        let (cutting, is_half_cut) = (Arc::default(), AtomicBool::new(false));
         let folder = folder.to_owned();
-        Ok((Self { folder, settings, head, wal, disk, clock, blocks, adopted, cutting }, replayed))
+        Ok((Self { folder, settings, head, wal, disk, clock, blocks, adopted, cutting, is_half_cut }, replayed))
     }
 
     /// The head.
@@ -164,21 +169,26 @@ impl Tsdb {
         self.blocks.tenants().into_iter().map(|(tenant, folder)| (tenant.clone(), folder, labels(&tenant))).collect()
     }
 
-    /// Cuts blocks out of the head, makes them visible, and drops from the head and the log what is in them.
+    /// Cuts blocks out of the head, makes them visible, and drops from the head and the log what is in them. May be dropped: the next
+    /// call waits until the block under way is written, and goes on behind it.
     ///
     /// # Errors
     /// What cannot be written; what was cut until then stays, and the head keeps what was not.
     pub async fn cut(&self, which: Cut) -> Result<Vec<CutBlock>> {
-        let _alone = self.cutting.lock().await;
+        let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
+        self.finish_half_cut().await?;
         let mut cut = Vec::new();
         for (tenant, ranges) in self.ranges_to_cut(which) {
             let folder = self.blocks.folder_of(&tenant).await?;
             let mut end = Timestamp::MIN;
+            self.is_half_cut.store(true, Ordering::SeqCst);
             for range in ranges {
                 let (head, tenant, folder) = (Arc::clone(&self.head), tenant.clone(), folder.clone());
+                let alone = Arc::clone(&alone);
                 let id = BlockId::new(Ulid::from_datetime(self.clock_time()));
                 let (tenant, meta) = blocking(move || {
                     let meta = head.cut_block(&tenant, range, &folder, id);
+                    drop(alone);
                     (tenant, meta)
                 })
                 .await?;
@@ -190,6 +200,7 @@ impl Tsdb {
             let _ = tokio::time::timeout(READERS_WAIT, self.head.readers_done(end)).await;
             let (head, tenant) = (Arc::clone(&self.head), tenant.clone());
             blocking(move || head.truncate(&[(&tenant, end)])).await?;
+            self.is_half_cut.store(false, Ordering::SeqCst);
         }
         if !cut.is_empty() {
             let (head, disk, folder) = (Arc::clone(&self.head), Arc::clone(&self.disk), self.folder.join(WAL_DIR));
@@ -197,6 +208,24 @@ impl Tsdb {
         }
         self.remove_adopted()?;
         Ok(cut)
+    }
+
+    /// Sees what a cut had written that was given up, and drops it from the head: it is not to be cut again.
+    async fn finish_half_cut(&self) -> Result<()> {
+        if !self.is_half_cut.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        for tenant in self.head.tenants() {
+            self.blocks.reload(&tenant.name).await?;
+        }
+        let (head, ends) = (Arc::clone(&self.head), self.blocks.ends());
+        blocking(move || {
+            let ends: Vec<(&str, Timestamp)> = ends.iter().map(|(tenant, end)| (tenant.as_str(), *end)).collect();
+            head.truncate(&ends)
+        })
+        .await?;
+        self.is_half_cut.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     /// The ranges to cut, by tenant, ascending. A range is complete when the newest sample lies half a block after it. Late samples
@@ -234,16 +263,20 @@ impl Tsdb {
         self.retention_start().is_some_and(|start| t <= start)
     }
 
-    /// Deletes blocks that lie before the retention, as long as `may_go` lets them, and returns which. The newest block of a tenant
+    /// Deletes blocks that lie before the retention, and the oldest of a tenant whose blocks are larger than they may be, as long as `may_go` lets them, and returns which. The newest block of a tenant
     /// stays, and blocks in the folder itself that were not cut here.
     ///
     /// # Errors
     /// What cannot be removed.
     pub async fn delete_expired(&self, may_go: impl Fn(&str, &BlockMeta) -> bool) -> Result<Vec<BlockId>> {
-        match self.retention_start() {
-            Some(start) => self.blocks.delete_before(start, may_go).await,
-            None => Ok(Vec::new()),
+        let mut gone = match self.retention_start() {
+            Some(start) => self.blocks.delete_before(start, &may_go).await?,
+            None => Vec::new(),
+        };
+        if self.settings.max_bytes > 0 {
+            gone.extend(self.blocks.delete_beyond(self.settings.max_bytes, &may_go).await?);
         }
+        Ok(gone)
     }
 
     /// Removes the tenants of whom nothing came for the retention, with their folders, and returns who they were. All that they
@@ -335,7 +368,7 @@ impl Store for Tsdb {
 /// A range up to the newest sample, in two where a block ends in it: what is in order comes after that, and two blocks that hold
 /// nothing late do not overlap.
 fn parts(range: TimeRange, block_end: Timestamp, newest: Timestamp) -> impl Iterator<Item = TimeRange> {
-    let maxt = range.maxt.min(newest.saturating_add(1));
+    let maxt = range.maxt.min(newest.saturating_add(1)).max(range.mint);
     let middle = block_end.clamp(range.mint, maxt);
     let parts = [TimeRange { mint: range.mint, maxt: middle }, TimeRange { mint: middle, maxt }];
     parts.into_iter().filter(|part| part.mint < part.maxt)

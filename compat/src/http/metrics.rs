@@ -5,6 +5,7 @@
 mod compact;
 mod exposition;
 mod ingest;
+mod limits;
 mod own;
 mod process;
 mod replicate;
@@ -25,6 +26,7 @@ use storage::model::Timestamp;
 
 pub use compact::CompactMetrics;
 pub use ingest::{HeadCollector, ShipperMetrics};
+pub use limits::LimitMetrics;
 pub use own::{OwnSample, own_samples};
 pub use process::ProcessCollector;
 pub use replicate::ReplicateMetrics;

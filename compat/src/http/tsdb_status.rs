@@ -1,6 +1,7 @@
 //! `/api/v1/status/tsdb`: which metrics and labels make the most series.
 //!
-//! Counts over the last [`WINDOW_MS`] of data, which is what Prometheus's head would hold.
+//! Of the head where there is one and the request selects nothing; else counts over the last [`WINDOW_MS`] of data, which is what
+//! Prometheus's head would hold.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,42 +9,29 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use futures::TryStreamExt;
-use serde::Serialize;
-use serde_json::json;
 use storage::model::{METRIC_NAME, TimeInterval, label_key};
 
 use super::Api;
 use super::answer::success;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorKind};
+use super::head_status::{HeadCounts, Stat, TsdbStatus, by_tenant, limit, wants_all_tenants, whole};
 use super::matchers::parse_matcher_sets;
-use super::params::{Params, parse_integer};
+use super::params::Params;
 use super::series::select;
 use super::series_keys::merged_keys;
 
 /// How much time is counted, back from the last sample.
 const WINDOW_MS: i64 = 2 * 3_600_000;
-/// How many entries a list has unless the request says otherwise.
-const LIMIT_DEFAULT: usize = 10;
-const LIMIT_MAX: usize = 10_000;
-
-/// One line of a list.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Stat {
-    name: String,
-    value: u64,
-}
-
 /// Counts series by metric, label and label pair.
 pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let limit = match params.non_empty("limit") {
-        None => LIMIT_DEFAULT,
-        Some(text) => {
-            let wrong = || ApiError::bad_data("limit must be a positive number");
-            let limit = parse_integer(text).ok().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
-            limit.ok_or_else(wrong)?.min(LIMIT_MAX)
-        }
-    };
+    let limit = limit(&params)?;
     let mut sets = parse_matcher_sets(&params, &api.settings.parse)?;
+    if let (Some(head), true) = (&api.head, sets.is_empty()) {
+        return match wants_all_tenants(&params) {
+            true => by_tenant(head, None, limit).await,
+            false => whole(head, limit).await,
+        };
+    }
     if sets.is_empty() {
         sets.push(Arc::from([]));
     }
@@ -62,8 +50,9 @@ pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Respons
     while let Some(key) = keys.try_next().await? {
         counts.add(&key);
     }
-    let data = counts.report(interval, limit).to_string();
-    Ok(success(data.as_bytes(), &Vec::from_iter(warnings)))
+    let data = serde_json::to_vec(&counts.report(interval, limit));
+    let data = data.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
+    Ok(success(&data, &Vec::from_iter(warnings)))
 }
 
 #[derive(Default)]
@@ -84,7 +73,7 @@ impl Counts {
         }
     }
 
-    fn report(&self, interval: TimeInterval, limit: usize) -> serde_json::Value {
+    fn report(&self, interval: TimeInterval, limit: usize) -> TsdbStatus {
         let mut values_by_label: HashMap<String, u64> = HashMap::new();
         let mut bytes_by_label: HashMap<String, u64> = HashMap::new();
         let mut by_pair = Vec::with_capacity(self.by_pair.len());
@@ -97,19 +86,19 @@ impl Counts {
                 by_pair.push((format!("{name}={value}"), *series));
             }
         }
-        json!({
-            "headStats": {
-                "numSeries": self.series,
-                "numLabelPairs": self.by_pair.len(),
-                "chunkCount": 0,
-                "minTime": interval.mint,
-                "maxTime": interval.maxt,
+        TsdbStatus {
+            head_stats: HeadCounts {
+                num_series: self.series,
+                num_label_pairs: self.by_pair.len() as u64,
+                chunk_count: 0,
+                min_time: interval.mint,
+                max_time: interval.maxt,
             },
-            "seriesCountByMetricName": largest(self.by_metric.clone(), limit),
-            "labelValueCountByLabelName": largest(values_by_label, limit),
-            "memoryInBytesByLabelName": largest(bytes_by_label, limit),
-            "seriesCountByLabelValuePair": largest(by_pair, limit),
-        })
+            series_count_by_metric_name: largest(self.by_metric.clone(), limit),
+            label_value_count_by_label_name: largest(values_by_label, limit),
+            memory_in_bytes_by_label_name: largest(bytes_by_label, limit),
+            series_count_by_label_value_pair: largest(by_pair, limit),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::body::Unpacked;
 use super::media_type::WriteVersion;
-use super::series::{Admission, Output};
+use super::relabelled::relabelled;
+use super::series::Admission;
 use super::target::{SeriesSink, Tally, WriteRequest};
 use super::v2::Symbols;
 use super::wire::Malformed;
@@ -57,12 +58,12 @@ impl<'a> DecodedLater<'a> {
 
 impl WriteRequest for DecodedLater<'_> {
     fn visit(&mut self, sink: &mut dyn SeriesSink) -> Result<(), Malformed> {
-        let mut out = Output { admission: self.admission, sink, tally: &mut self.tally };
         let body = self.body.take().unwrap_or_else(|| Vec::new().into());
-        let visited = match self.symbols {
-            None => v1::visit(&body, &mut out),
-            Some(count) => Symbols::collect(&body, count).and_then(|symbols| v2::visit(&body, &symbols, &mut out)),
-        };
+        let symbols = self.symbols;
+        let visited = relabelled(self.admission, sink, &mut self.tally, |out| match symbols {
+            None => v1::visit(&body, out),
+            Some(count) => Symbols::collect(&body, count).and_then(|symbols| v2::visit(&body, &symbols, out)),
+        });
         self.malformed = visited.err();
         visited
     }

@@ -26,7 +26,9 @@ use http::{StatusCode, header};
 pub use names::TranslationStrategy;
 
 use super::body::Unpacked;
+use super::limits::RequestLimits;
 use super::media_type::{WriteVersion, parse};
+use super::relabelled::relabelled;
 use super::series::{Admission, Output};
 use super::target::{SeriesSink, Tally, WriteError, WriteRequest};
 use super::wire::Malformed;
@@ -98,9 +100,10 @@ struct OtlpRequest<'a> {
 
 impl WriteRequest for OtlpRequest<'_> {
     fn visit(&mut self, sink: &mut dyn SeriesSink) -> Result<(), Malformed> {
-        let mut out = Output { admission: self.admission, sink, tally: &mut self.tally };
+        let settings = self.settings;
         let body = self.body.take().unwrap_or_else(|| Vec::new().into());
-        let visited = Translation::new(self.settings).request(&body, &mut out);
+        let visited =
+            relabelled(self.admission, sink, &mut self.tally, |out| Translation::new(settings).request(&body, out));
         self.malformed = visited.err();
         visited
     }
@@ -133,10 +136,16 @@ async fn write(otlp: &OtlpWriter, dialect: Dialect, from: &Sender, body: Body) -
     };
     let _pass = writer.pass().await?;
     let limit = writer.settings.body_max;
+    let limits = writer.limits_of(&admission.tenant, headers)?;
     let received = writer.memory.receive(headers, body, limit, limit).await?;
     // what neither tells in advance
     let bytes = if gzip || json { limit } else { received.bytes.len() };
-    let unpacked = writer.memory.unpack(received, bytes, |body| message_of(body, gzip, json, limit)).await?;
+    let unpacked = writer.memory.unpack(received, bytes, |body| message_of(body, gzip, json, limit, limits)).await?;
+    limits.check_visit(|sink| {
+        let mut out = Output { admission: &admission, sink, tally: &mut Tally::default() };
+        // what is wrong with it, writing it tells
+        let _ = Translation::new(&otlp.settings).request(&unpacked, &mut out);
+    })?;
     let mut request = OtlpRequest {
         body: Some(unpacked),
         settings: &otlp.settings,
@@ -161,9 +170,16 @@ async fn write(otlp: &OtlpWriter, dialect: Dialect, from: &Sender, body: Body) -
     }
 }
 
-/// The message in a body, of at most `limit` bytes.
-fn message_of(body: Vec<u8>, gzip: bool, json: bool, limit: usize) -> Result<Vec<u8>, Failure> {
-    let message = if gzip { unzip(&body, limit)? } else { body };
+/// The message in a body, of at most `limit` bytes and within `limits`.
+fn message_of(body: Vec<u8>, gzip: bool, json: bool, limit: usize, limits: RequestLimits) -> Result<Vec<u8>, Failure> {
+    // a byte more than the tenant may have is enough to refuse it
+    let most = usize::try_from(limits.size_bytes).ok().filter(|most| (1..limit).contains(most)).unwrap_or(limit);
+    let message = if gzip { unzip(&body, most)? } else { body };
+    limits.check_size(message.len() as u64)?;
+    if message.len() > limit {
+        let text = format!("write request too large: more than the limit of {limit} bytes when decompressed");
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
     if !json {
         return Ok(message);
     }
@@ -176,17 +192,13 @@ fn message_of(body: Vec<u8>, gzip: bool, json: bool, limit: usize) -> Result<Vec
         .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("cannot read the JSON: {error}")))
 }
 
-/// Unpacks at most `limit` bytes.
-fn unzip(packed: &[u8], limit: usize) -> Result<Vec<u8>, Failure> {
+/// Unpacks at most one byte more than `most`.
+fn unzip(packed: &[u8], most: usize) -> Result<Vec<u8>, Failure> {
     let mut unpacked = Vec::new();
-    let mut reader = flate2::read::MultiGzDecoder::new(packed).take(limit as u64 + 1);
+    let mut reader = flate2::read::MultiGzDecoder::new(packed).take(most as u64 + 1);
     reader
         .read_to_end(&mut unpacked)
         .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("gzip decode error: {error}")))?;
-    if unpacked.len() > limit {
-        let text = format!("write request too large: more than the limit of {limit} bytes when decompressed");
-        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-    }
     Ok(unpacked)
 }
 

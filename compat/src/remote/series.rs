@@ -4,12 +4,14 @@
 //! many samples goes to the head in several portions. That keeps what a request takes near the size of its body.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use storage::head::{Exemplar, FloatSample, HistogramSample, Metadata, SeriesWrite};
 use storage::model::{METRIC_NAME, Timestamp};
 
 use super::target::{Refusal, SeriesSink, Tally};
 use super::tenant::is_valid_tenant;
+use crate::relabel::Relabel;
 
 /// Most labels of one series.
 pub const LABELS_MAX: usize = 4_096;
@@ -33,6 +35,8 @@ pub struct Admission {
     pub latest: Timestamp,
     /// Whether a series must have a metric name.
     pub name_required: bool,
+    /// Rules that the labels go through first.
+    pub relabel: Option<Arc<Relabel>>,
 }
 
 /// Where series go, and what became of them.

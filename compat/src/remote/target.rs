@@ -115,6 +115,8 @@ pub enum Refusal {
     ExemplarLabels,
     /// The tenant may have no more series.
     SeriesLimit,
+    /// The head has no place for more labels.
+    HeadFull,
 }
 
 /// What sort of refusal it is, which decides the status.
@@ -140,7 +142,7 @@ impl Refusal {
             | Self::ExemplarTooFarAhead
             | Self::ExemplarLabels => RefusalKind::Exemplar,
             Self::Histogram(_) | Self::HistogramLayout | Self::HistogramTooLarge | Self::Tenant => RefusalKind::Invalid,
-            Self::SeriesLimit => RefusalKind::Limit,
+            Self::SeriesLimit | Self::HeadFull => RefusalKind::Limit,
             _ => RefusalKind::Conflict,
         }
     }
@@ -166,7 +168,8 @@ impl fmt::Display for Refusal {
             Self::ExemplarOfUnknownSeries => f.write_str("exemplar of an unknown series"),
             Self::ExemplarTooFarAhead => f.write_str("timestamp of exemplar is too far in the future"),
             Self::ExemplarLabels => f.write_str("labels of exemplar are invalid or too long"),
-            Self::SeriesLimit => f.write_str("the limit on series of the tenant is reached"),
+            Self::SeriesLimit => f.write_str("tenant is above active series limit"),
+            Self::HeadFull => f.write_str("the head has no place for more labels"),
         }
     }
 }

@@ -13,17 +13,20 @@ use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use parking_lot::RwLock;
 use storage::Clock;
 use storage::model::Timestamp;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::BodyMemory;
 use super::decode::{BodyError, DecodedLater};
+use super::limits::{RequestLimits, WriteLimits};
 use super::media_type::{WriteVersion, negotiate};
 use super::series::Admission;
 use super::snappy::{SnappyError, declared_len, decompress};
 use super::target::{RefusalKind, Tally, WriteError, WriteTarget};
 use super::tenant::{CertificateField, DEFAULT_TENANT, tenant_of, tenant_of_certificate};
+use crate::relabel::Relabel;
 use crate::web::ClientCertificate;
 
 /// Bytes of a symbol in the table.
@@ -46,6 +49,8 @@ pub struct WriteSettings {
     pub split_label: Option<String>,
     /// Largest body, decompressed, in bytes.
     pub body_max: usize,
+    /// `--receive.relabel-config`
+    pub relabel: Option<Arc<Relabel>>,
     /// How far ahead of the clock a sample may be; nothing where it may be anywhere.
     pub ahead_max: Option<Duration>,
     /// How long a request may take until it is durable, from its first byte on.
@@ -64,6 +69,7 @@ impl Default for WriteSettings {
             tenant_field: None,
             default_tenant: DEFAULT_TENANT.to_owned(),
             split_label: None,
+            relabel: None,
             body_max: 32 << 20,
             ahead_max: Some(Duration::from_mins(10)),
             timeout: Duration::from_secs(30),
@@ -90,16 +96,44 @@ pub struct Writer {
     pub settings: WriteSettings,
     /// What bodies take, those of OTLP too.
     pub memory: BodyMemory,
-    passes: Semaphore,
+    /// Those of now: they can be set anew.
+    limits: RwLock<(Arc<WriteLimits>, Arc<Semaphore>)>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl Writer {
     /// Writes to `target`.
     #[must_use]
     pub fn new(target: Arc<dyn WriteTarget>, clock: Arc<dyn Clock>, settings: WriteSettings) -> Self {
-        let passes = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        let limits = RwLock::new((Arc::default(), passes(settings.concurrency)));
         let memory = BodyMemory::new(settings.body_max);
-        Self { target, clock, settings, memory, passes }
+        Self { target, clock, settings, memory, limits }
+    }
+
+    /// Holds requests from now on to these limits; those on the head are the head's.
+    pub fn set_limits(&self, limits: WriteLimits) {
+        let mut current = self.limits.write();
+        if limits.max_concurrency != current.0.max_concurrency {
+            let most = if limits.max_concurrency > 0 { limits.max_concurrency } else { self.settings.concurrency };
+            current.1 = passes(most);
+        }
+        current.0 = Arc::new(limits);
+    }
+
+    /// The limits of a tenant, which the size in the headers is within.
+    ///
+    /// # Errors
+    /// 413 where it is not.
+    pub fn limits_of(&self, tenant: &str, headers: &HeaderMap) -> Result<RequestLimits, Failure> {
+        let limits = self.limits.read().0.of(tenant);
+        let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        limits.check_size(declared.unwrap_or(0))?;
+        Ok(limits)
     }
 
     /// The latest timestamp that is taken now.
@@ -120,16 +154,18 @@ impl Writer {
                 .map_err(|error| error.to_string()),
         };
         let tenant = tenant.map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error))?;
-        Ok(Admission { tenant, split_label: self.settings.split_label.clone(), latest: self.latest(), name_required })
+        let (split_label, relabel) = (settings.split_label.clone(), settings.relabel.clone());
+        Ok(Admission { tenant, split_label, latest: self.latest(), name_required, relabel })
     }
 
     /// Waits until a request may be taken in hand.
     ///
     /// # Errors
     /// When the server stops.
-    pub async fn pass(&self) -> Result<SemaphorePermit<'_>, Failure> {
+    pub async fn pass(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let stopping = |_| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping".to_owned());
-        self.passes.acquire().await.map_err(stopping)
+        let passes = Arc::clone(&self.limits.read().1);
+        passes.acquire_owned().await.map_err(stopping)
     }
 
     /// Where requests go.
@@ -188,6 +224,10 @@ impl<S: Sync> FromRequestParts<S> for Sender {
         let headers = std::mem::take(&mut parts.headers);
         Ok(Self { headers, certificate: parts.extensions.get::<ClientCertificate>().cloned() })
     }
+}
+
+fn passes(most: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 /// How much was written, and why not all where a status says so.
@@ -255,14 +295,17 @@ async fn write(writer: &Writer, dialect: Dialect, from: &Sender, body: Body) -> 
     let version = negotiate(headers).map_err(|text| Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))?;
     let _pass = writer.pass().await?;
     let limit = writer.settings.body_max;
+    let limits = writer.limits_of(&admission.tenant, headers)?;
     let received = writer.memory.receive(headers, body, snap::raw::max_compress_len(limit).max(limit), limit).await?;
     let len = declared_len(&received.bytes, limit).map_err(not_unpacked)?;
+    limits.check_size(len as u64)?;
     let symbols_max = match version {
         WriteVersion::V1 => 0,
         WriteVersion::V2 => (len / SYMBOL_BYTES * SYMBOLS_FACTOR).min(limit / SYMBOL_BYTES).max(SYMBOLS_MIN),
     };
     let decompress = |compressed: Vec<u8>| decompress(&compressed, limit).map_err(not_unpacked);
     let unpacked = writer.memory.unpack(received, len + symbols_max * SYMBOL_BYTES, decompress).await?;
+    limits.check_body(&unpacked, version)?;
     let mut request =
         DecodedLater::try_new(unpacked, version, symbols_max, &admission).map_err(|error| match error {
             BodyError::Malformed(_) => Failure::new(StatusCode::BAD_REQUEST, error.to_string()),

@@ -54,6 +54,7 @@ impl<'h> Appender<'h> {
                 0 => Timestamp::MAX,
                 max_future_ms => head.clock.now().saturating_add(max_future_ms),
             },
+            max_series: Some(head.series_limits.read().of(&tenant.name)).filter(|limit| *limit > 0),
         };
         let rounds = Rounds::new(head, Arc::clone(&tenant), limits);
         Self { head, tenant, request, rounds, metadata: None, failed: None }

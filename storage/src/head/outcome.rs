@@ -33,6 +33,9 @@ pub enum Rejection {
     /// The strings of a part of the head exceed what it can hold.
     #[error("the head holds too many labels")]
     TooManyLabels,
+    /// The tenant has as many series as it may have.
+    #[error("tenant is above active series limit")]
+    SeriesLimit,
     /// Older than the newest exemplar of its series.
     #[error("out of order exemplar")]
     ExemplarOutOfOrder,

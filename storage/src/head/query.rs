@@ -52,12 +52,17 @@ pub struct Cardinality {
     pub series_by_metric: Vec<(String, u64)>,
     /// Distinct values by label name.
     pub values_by_label: Vec<(String, u64)>,
-    /// Bytes of distinct values by label name.
+    /// Bytes of names and values by label name, as if every series had its own, each with a byte for its length, four from 255 on:
+    /// what Prometheus tells.
     pub bytes_by_label: Vec<(String, u64)>,
     /// Series by `name=value`.
     pub series_by_pair: Vec<(String, u64)>,
     /// Distinct pairs.
     pub label_pairs: u64,
+    /// Series.
+    pub series: u64,
+    /// Their chunks.
+    pub chunks: u64,
 }
 
 impl Head {
@@ -190,8 +195,13 @@ impl Head {
             },
         };
         let mut pairs: HashMap<(String, String), u64> = HashMap::new();
+        let (mut series, mut chunks) = (0, 0);
         for shard in self.shards.iter() {
             let shard = shard.read();
+            for own in shard.series.iter().filter(|series| only.is_none_or(|only| series.tenant == only)) {
+                series += 1;
+                chunks += own.chunk_count() as u64;
+            }
             let mut add = |name: &str, value: &str, count: u64| {
                 if count > 0 {
                     *pairs.entry((name.to_owned(), value.to_owned())).or_default() += count;
@@ -221,7 +231,8 @@ impl Head {
                 metrics.push((value.clone(), *count));
             }
             *values.entry(name.clone()).or_default() += 1;
-            *bytes.entry(name.clone()).or_default() += value.len() as u64;
+            let encoded = |text: &str| (text.len() + if text.len() < 255 { 1 } else { 4 }) as u64;
+            *bytes.entry(name.clone()).or_default() += (encoded(name) + encoded(value)) * count;
         }
         let label_pairs = pairs.len() as u64;
         Cardinality {
@@ -230,6 +241,8 @@ impl Head {
             bytes_by_label: largest(bytes, limit),
             series_by_pair: largest(pairs.into_iter().map(|((n, v), count)| (format!("{n}={v}"), count)), limit),
             label_pairs,
+            series,
+            chunks,
         }
     }
 }

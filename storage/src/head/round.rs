@@ -26,6 +26,8 @@ pub(super) struct Limits {
     pub newest: Timestamp,
     /// The last time that is taken.
     pub max_t: Timestamp,
+    /// Series that the tenant may have.
+    pub max_series: Option<u64>,
 }
 
 /// What is to be done with a sample.
@@ -162,7 +164,7 @@ impl<'h> Rounds<'h> {
         let series = number.map(|number| &shard.series[number as usize]);
         if let Some(series) = series {
             self.targets[i].reference = series.reference;
-        } else if let Some(reason) = self.refuse_labels(request, pending) {
+        } else if let Some(reason) = self.refuse_series(request, pending) {
             let times =
                 request.floats(pending).iter().map(|f| f.t).chain(request.histograms(pending).iter().map(|h| h.t));
             times.for_each(|t| self.outcome.reject(|| request.owned_labels(pending), t, reason));
@@ -212,7 +214,16 @@ impl<'h> Rounds<'h> {
     }
 
     /// Why a new series cannot be.
-    fn refuse_labels(&self, request: &Request, pending: &Pending) -> Option<Rejection> {
+    fn refuse_series(&self, request: &Request, pending: &Pending) -> Option<Rejection> {
+        // those of this round are added when all of it is checked
+        let new = || self.targets.iter().filter(|target| target.number.is_none() && target.reference != 0).count();
+        let is_full = |most: u64| {
+            let there = self.tenant.series.load(Ordering::SeqCst);
+            there >= most || there + new() as u64 >= most
+        };
+        if self.limits.max_series.is_some_and(is_full) {
+            return Some(Rejection::SeriesLimit);
+        }
         let labels = request.labels(pending);
         let reserved = labels.iter().any(|(name, _)| *name == super::journal::TENANT_IN_LOG);
         reserved.then_some(Rejection::ReservedLabel)

@@ -1,5 +1,7 @@
 //! What a head is made with.
 
+use std::collections::BTreeMap;
+
 use crate::model::ExternalLabels;
 
 /// The label that names the tenant unless set otherwise, as in Thanos.
@@ -22,6 +24,23 @@ pub struct HeadSettings {
     pub shards: usize,
     /// Exemplars kept, of all tenants; 0 keeps none.
     pub max_exemplars: usize,
+}
+
+/// How many series a tenant may have in the head. 0 is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// Of tenants that are not named.
+    pub default: u64,
+    /// Of those that are.
+    pub tenants: BTreeMap<String, u64>,
+}
+
+impl SeriesLimits {
+    /// That of a tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &str) -> u64 {
+        self.tenants.get(tenant).copied().unwrap_or(self.default)
+    }
 }
 
 impl Default for HeadSettings {

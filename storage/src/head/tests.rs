@@ -108,3 +108,36 @@ fn a_series_may_come_twice_in_a_request() {
     let outcome = appender.commit().unwrap().outcome;
     assert_eq!((outcome.floats, outcome.new_series, outcome.rejected_count()), (3, 1, 1));
 }
+
+#[test]
+fn a_tenant_has_no_more_series_than_it_may_and_those_go_on() {
+    let head = bare(&[]);
+    head.set_series_limits(SeriesLimits { default: 2, tenants: [("free".to_owned(), 0)].into() });
+    let names: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    for (tenant, taken) in [("a", 2), ("free", 40)] {
+        let mut appender = head.appender(tenant);
+        for name in &names {
+            let floats = [FloatSample { t: 1, start: 0, value: 1.0 }];
+            let labels = [("n", name.as_str())];
+            appender.push(&SeriesWrite {
+                labels: &labels,
+                floats: &floats,
+                histograms: &[],
+                exemplars: &[],
+                metadata: None,
+            });
+        }
+        let outcome = appender.commit().unwrap().outcome;
+        assert_eq!((outcome.new_series, outcome.floats, outcome.rejected_count()), (taken, taken, 40 - taken));
+        assert!(outcome.rejections.iter().all(|rejected| rejected.reason == Rejection::SeriesLimit));
+    }
+    // what is there goes on, also where the limit is lowered; when it is raised, there is room
+    let there = |head: &Head| -> u64 {
+        let takes = |name: &String| append(head, "a", &[("n", name)], &[(2, 1.0)]).floats;
+        names.iter().map(takes).sum()
+    };
+    head.set_series_limits(SeriesLimits { default: 1, ..SeriesLimits::default() });
+    assert_eq!(there(&head), 2);
+    head.set_series_limits(SeriesLimits::default());
+    assert_eq!(there(&head), 40);
+}

@@ -47,8 +47,10 @@ pub(super) fn find_logs(tenants: &[(String, PathBuf)]) -> Result<Vec<AdoptedLog>
             remove_all(&folder.join(format!("{name}{DOOMED}")))?;
         }
         let existing = |name: &str| Some(folder.join(name)).filter(|folder| folder.is_dir());
-        if let Some(wal) = existing(WAL_DIR) {
-            let (tenant, chunks_head, wbl) = (tenant.clone(), existing(CHUNKS_HEAD_DIR), existing(WBL_DIR));
+        let (tenant, wal) = (tenant.clone(), folder.join(WAL_DIR));
+        let (chunks_head, wbl) = (existing(CHUNKS_HEAD_DIR), existing(WBL_DIR));
+        // without a log the others are what a removal has left
+        if wal.is_dir() || chunks_head.is_some() || wbl.is_some() {
             logs.push(AdoptedLog { tenant, wal, chunks_head, wbl });
         }
     }

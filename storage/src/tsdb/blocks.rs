@@ -1,6 +1,7 @@
 //! The local blocks of all tenants.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -128,6 +129,37 @@ impl TenantBlocks {
         before: Timestamp,
         may_go: impl Fn(&str, &BlockMeta) -> bool,
     ) -> Result<Vec<BlockId>> {
+        self.delete(|block| block.range().maxt <= before, may_go).await
+    }
+
+    /// Deletes the oldest blocks of each tenant whose blocks have more than `most` bytes, likewise.
+    pub async fn delete_beyond(&self, most: u64, may_go: impl Fn(&str, &BlockMeta) -> bool) -> Result<Vec<BlockId>> {
+        let mut beyond = BTreeSet::new();
+        for stores in self.folders.read().values() {
+            let mut blocks = Vec::new();
+            for store in stores {
+                let size = |block: &BlockStore| folder_size(&store.path().join(block.id().to_string()));
+                blocks
+                    .extend(store.blocks().iter().map(|block| (Reverse(block.range().maxt), block.id(), size(block))));
+            }
+            blocks.sort_unstable();
+            let mut sum = 0_u64;
+            for (_, id, size) in blocks {
+                sum = sum.saturating_add(size);
+                if sum > most {
+                    beyond.insert(id);
+                }
+            }
+        }
+        if beyond.is_empty() { Ok(Vec::new()) } else { self.delete(|block| beyond.contains(&block.id()), may_go).await }
+    }
+
+    /// Deletes what is chosen and may go, but for the newest block of each tenant and those of a Prometheus.
+    async fn delete(
+        &self,
+        is_chosen: impl Fn(&BlockStore) -> bool,
+        may_go: impl Fn(&str, &BlockMeta) -> bool,
+    ) -> Result<Vec<BlockId>> {
         let mut gone = Vec::new();
         let ends = self.ends();
         let folders = self.folders.read().clone();
@@ -135,15 +167,15 @@ impl TenantBlocks {
             let newest = ends.get(&tenant).copied().unwrap_or(Timestamp::MIN);
             for store in stores {
                 let is_root = store.path() == self.root;
-                let expired: Vec<BlockId> = store
+                let chosen: Vec<BlockId> = store
                     .blocks()
                     .iter()
-                    .filter(|block| block.range().maxt <= before && block.range().maxt < newest)
+                    .filter(|block| is_chosen(block) && block.range().maxt < newest)
                     .filter(|block| block.meta().thanos.is_some() || !is_root)
                     .filter(|block| may_go(&tenant, block.meta()))
                     .map(BlockStore::id)
                     .collect();
-                for id in expired {
+                for id in chosen {
                     delete_block(&store, id).await?;
                     gone.push(id);
                 }
@@ -194,6 +226,18 @@ async fn delete_block(store: &LocalDirStore, id: BlockId) -> Result<()> {
     std::fs::rename(&folder, &doomed).map_err(|error| Error::io(&folder, error))?;
     store.reload().await?;
     std::fs::remove_dir_all(&doomed).map_err(|error| Error::io(&doomed, error))
+}
+
+/// Bytes of the files in a folder and the folders in it; of what cannot be looked at, none.
+fn folder_size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => folder_size(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 fn is_leaving(name: &str) -> bool {

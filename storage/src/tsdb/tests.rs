@@ -30,6 +30,7 @@ fn settings() -> TsdbSettings {
         wal: WalSettings::default(),
         default_tenant: "default-tenant".to_owned(),
         retention_ms: 24 * HOUR,
+        max_bytes: 0,
     }
 }
 
@@ -162,6 +163,32 @@ async fn blocks_go_after_the_retention_unless_something_holds_them() {
     assert!(tsdb.delete_expired(|_, _| false).await.unwrap().is_empty());
     assert_eq!(tsdb.delete_expired(|tenant, _| tenant == "a").await.unwrap().len(), 2);
     assert_eq!(read(&tsdb).await, expected("a", 1, 4 * HOUR, 6 * HOUR));
+}
+
+#[tokio::test]
+async fn the_oldest_blocks_go_where_there_are_too_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(6 * HOUR));
+    let side_indexes = || SideIndexCache::new(SideIndexSettings::default());
+    let shared = || Arc::clone(&clock) as Arc<dyn Clock>;
+    let (tsdb, _) = open(folder.path(), &clock).await;
+    write(&tsdb, "a", 1, 0, 6 * HOUR).await;
+    write(&tsdb, "b", 1, 4 * HOUR, 6 * HOUR).await;
+    assert_eq!(tsdb.cut(Cut::Everything).await.unwrap().len(), 4);
+    tsdb.close().await.unwrap();
+    drop(tsdb);
+    let with = |max_bytes| TsdbSettings { max_bytes, ..settings() };
+    let (tsdb, _) =
+        Tsdb::open(folder.path(), with(1 << 40), shared(), Arc::new(RealDisk), side_indexes()).await.unwrap();
+    assert!(tsdb.delete_expired(|_, _| true).await.unwrap().is_empty());
+    drop(tsdb);
+    // a byte: none but the newest of each tenant stays
+    let (tsdb, _) = Tsdb::open(folder.path(), with(1), shared(), Arc::new(RealDisk), side_indexes()).await.unwrap();
+    assert!(tsdb.delete_expired(|_, _| false).await.unwrap().is_empty());
+    assert_eq!(tsdb.delete_expired(|_, _| true).await.unwrap().len(), 2);
+    let mut left = expected("a", 1, 4 * HOUR, 6 * HOUR);
+    left.extend(expected("b", 1, 4 * HOUR, 6 * HOUR));
+    assert_eq!(read(&tsdb).await, left);
 }
 
 /// One sample at an end of time is no reason not to cut the blocks of others.

@@ -11,7 +11,7 @@ use crate::remote::testing::{Kept, Message, Pushed, v1_request, v1_series, v2_re
 const LIMIT: usize = 32 << 20;
 
 fn admission() -> Admission {
-    Admission { tenant: "t".to_owned(), split_label: None, latest: 1_000_000, name_required: true }
+    Admission { tenant: "t".to_owned(), split_label: None, latest: 1_000_000, name_required: true, relabel: None }
 }
 
 fn decode(body: &[u8], version: WriteVersion) -> (Kept, Tally, Option<Malformed>) {

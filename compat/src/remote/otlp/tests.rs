@@ -46,7 +46,8 @@ fn number_point(value: f64) -> Message {
 }
 
 fn translate(body: &[u8], settings: &OtlpSettings) -> (Kept, Tally) {
-    let admission = Admission { tenant: "t".to_owned(), split_label: None, latest: i64::MAX, name_required: true };
+    let admission =
+        Admission { tenant: "t".to_owned(), split_label: None, latest: i64::MAX, name_required: true, relabel: None };
     let mut request = OtlpRequest {
         body: Some(body.to_vec().into()),
         settings,

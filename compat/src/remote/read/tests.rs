@@ -77,7 +77,8 @@ impl SeriesSink for Rows {
 /// The samples of a `ReadResponse`, whose results have the layout of a write request.
 fn rows_of_samples(body: &[u8]) -> Vec<Row> {
     let message = decompress(body, 1 << 30).unwrap();
-    let admission = Admission { tenant: "t".to_owned(), split_label: None, latest: i64::MAX, name_required: true };
+    let admission =
+        Admission { tenant: "t".to_owned(), split_label: None, latest: i64::MAX, name_required: true, relabel: None };
     let (mut rows, mut tally) = (Rows::default(), Tally::default());
     let mut fields = Fields::new(&message);
     while let Some((number, value)) = fields.next().unwrap() {

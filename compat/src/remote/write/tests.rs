@@ -214,3 +214,96 @@ async fn what_may_succeed_later_says_when() {
         assert_eq!(headers.get("retry-after").map(|value| value.to_str().unwrap()), retry_after);
     }
 }
+
+fn limited(yaml: &str) -> Router {
+    let writer =
+        Writer::new(Arc::new(MemoryTarget::default()), Arc::new(ManualClock::new(0)), WriteSettings::default());
+    writer.set_limits(WriteLimits::from_yaml(yaml, "limits.yaml").unwrap());
+    write_router(Arc::new(writer), &[Dialect::Prometheus, Dialect::Thanos])
+}
+
+#[tokio::test]
+async fn requests_past_a_limit_get_what_thanos_answers() {
+    let limits = "write:\n  default:\n    request: {series_limit: 2, samples_limit: 3, size_bytes_limit: 200}\n  tenants:\n    \
+                  big: {request: {series_limit: 0, samples_limit: 0, size_bytes_limit: 0}}\n";
+    let router = limited(limits);
+    let series = |name: &str| v1_series(&[("__name__", name)], 1, 2.0);
+    let many: Vec<_> = (0..3).map(|n| series(&n.to_string())).collect();
+    // four samples of one series
+    let long = ["a"; 2].map(|name| {
+        let two = series(name);
+        let sample = Message::default().double(1, 1.0).varint(2, 5);
+        two.message(2, sample)
+    });
+    let wide = v1_request([v1_series(&[("__name__", "up"), ("job", &"x".repeat(300))], 1, 2.0)]);
+    let table = [
+        (v1_request([series("a"), series("b")]), 200, ""),
+        (v1_request(many), 413, "too many timeseries\n"),
+        (v1_request(long), 413, "too many samples\n"),
+        (wide, 413, "write request too large\n"),
+    ];
+    for (body, expected, said) in table {
+        let sent = |tenant: &'static str| {
+            let mut sent = request("/api/v1/receive", "application/x-protobuf", compressed(&body));
+            sent.headers_mut().insert("thanos-tenant", tenant.parse().unwrap());
+            sent
+        };
+        let (status, text, headers) = send(&router, sent("a")).await;
+        assert_eq!((status, text.as_str()), (expected, said));
+        assert!(status == 200 || written(&headers) == ["0", "0", "0"]);
+        assert_eq!(send(&router, sent("big")).await.0, 200, "{said}");
+    }
+    // a size that is only declared
+    let mut sent = request("/api/v1/receive", "application/x-protobuf", compressed(&one_sample()));
+    sent.headers_mut().insert("content-length", "201".parse().unwrap());
+    assert_eq!(send(&router, sent).await.0, 413);
+    // and one that a block declares, which is not unpacked to see
+    let block = [&[0xac, 0x02][..], &[0xff; 20]].concat();
+    let (status, text, _) = send(&router, request("/api/v1/receive", "application/x-protobuf", block.clone())).await;
+    assert_eq!((status, text.as_str()), (413, "write request too large\n"));
+    let mut sent = request("/api/v1/receive", "application/x-protobuf", block);
+    sent.headers_mut().insert("thanos-tenant", "big".parse().unwrap());
+    assert_eq!(send(&router, sent).await.0, 400);
+}
+
+#[tokio::test]
+async fn samples_of_version_2_are_counted_too() {
+    let router = limited("write: {default: {request: {series_limit: 1, samples_limit: 1}}}");
+    let series = || Message::default().bytes(1, &[1, 2]).message(2, Message::default().double(1, 1.0).varint(2, 5));
+    for (count, expected) in [(1, 200), (2, 413)] {
+        let body = (0..count).fold(v2_symbols(), |body, _| body.message(5, series()));
+        assert_eq!(send(&router, request("/api/v1/receive", V2, compressed(&body.0))).await.0, expected);
+    }
+}
+
+fn v2_symbols() -> Message {
+    ["", "__name__", "up"].into_iter().fold(Message::default(), |body, symbol| body.bytes(4, symbol.as_bytes()))
+}
+
+#[tokio::test]
+async fn labels_are_changed_before_anything_is_asked_of_them() {
+    let rules = "- {source_labels: [team], target_label: tenant}\n- {action: labeldrop, regex: team}\n\
+                 - {source_labels: [job], regex: noise, action: drop}\n\
+                 - {source_labels: [job], regex: nameless, target_label: __name__, replacement: made}\n";
+    let relabel = Some(Arc::new(Relabel::from_yaml(rules, "rules.yaml", None).unwrap()));
+    let settings = WriteSettings { relabel, split_label: Some("tenant".to_owned()), ..WriteSettings::default() };
+    let target = Arc::new(MemoryTarget::default());
+    let writer = Writer::new(Arc::clone(&target) as Arc<dyn WriteTarget>, Arc::new(ManualClock::new(0)), settings);
+    let router = write_router(Arc::new(writer), &[Dialect::Prometheus]);
+    let body = v1_request([
+        v1_series(&[("__name__", "up"), ("team", "red")], 1, 2.0),
+        v1_series(&[("__name__", "up"), ("job", "noise")], 1, 2.0),
+        v1_series(&[("job", "nameless")], 1, 2.0),
+    ]);
+    let sent = request("/api/v1/write", "application/x-protobuf", compressed(&body));
+    let (status, text, headers) = send(&router, sent).await;
+    assert_eq!((status, written(&headers)), (204, ["3", "0", "0"]), "{text}");
+    let pushed = std::mem::take(&mut target.kept.lock().unwrap().pushed);
+    let pushed: Vec<_> = pushed.iter().map(|one| (one.tenant.as_str(), one.labels.to_string())).collect();
+    let expected = [("red", "{__name__=\"up\"}"), ("default-tenant", "{__name__=\"made\", job=\"nameless\"}")];
+    assert_eq!(pushed, expected.map(|(tenant, labels)| (tenant, labels.to_owned())));
+    // a tenant that cannot be, however it came about
+    let body = v1_request([v1_series(&[("__name__", "up"), ("team", "../red")], 1, 2.0)]);
+    let sent = request("/api/v1/write", "application/x-protobuf", compressed(&body));
+    assert_eq!(send(&router, sent).await.0, 400);
+}
