@@ -1,4 +1,5 @@
 mod adopt;
+mod dropped;
 mod idle;
 mod promtool;
 
