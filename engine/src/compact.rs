@@ -55,6 +55,8 @@ use output::OutputWriter;
 
 /// Fewer series than this are not worth a second core.
 const SERIES_PER_RANGE_MIN: usize = 256;
+/// A block of more series is not selected as a whole before it is read: its labels alone take some hundred bytes a series.
+const SERIES_SELECTED_MAX: u64 = 100_000;
 /// Label ranges a core. More than one, so that the writer, which takes ranges in order, finds the next one ready.
 const RANGES_PER_CORE: usize = 4;
 
@@ -125,7 +127,10 @@ impl Job {
                 max_resolution_ms: i64::MAX,
                 ..SeriesRequest::new(Vec::new(), TimeInterval::ALL)
             };
-            let part = block.select(&request).await?;
+            let part = match block.meta().stats.num_series > SERIES_SELECTED_MAX {
+                true => block.select_whole(&request).await?,
+                false => block.select(&request).await?,
+            };
             let checked = |part| Arc::new(CheckedPart::new(part, block.id(), block.range())) as Arc<dyn SeriesPart>;
             Ok::<_, storage::Error>(part.map(checked))
         });

@@ -25,6 +25,7 @@ mod request;
 mod rewrite;
 mod selection;
 mod union;
+mod whole_part;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -165,6 +165,27 @@ impl SideIndex {
         Ok(())
     }
 
+    /// The columns `wanted` of the series in these rows, in order.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) for damaged pages.
+    pub async fn rows_of(&self, rows: Range<usize>, wanted: &[&str]) -> Result<Vec<RecordBatch>> {
+        if let Some(batch) = &self.resident {
+            let rows = rows.start.min(batch.num_rows())..rows.end.min(batch.num_rows());
+            return Ok(vec![project(batch, wanted)?.slice(rows.start, rows.len())]);
+        }
+        let (mut batches, mut first) = (Vec::new(), 0);
+        for group in 0..self.metadata.metadata().num_row_groups() {
+            let count = usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or(0);
+            let within = rows.start.clamp(first, first + count) - first..rows.end.clamp(first, first + count) - first;
+            if !within.is_empty() {
+                batches.extend(self.read(group, count, &[within], wanted).await?);
+            }
+            first += count;
+        }
+        Ok(batches)
+    }
+
     async fn scan_group(&self, group: usize, filter: &RowFilter, wanted: &[&str]) -> Result<Vec<RecordBatch>> {
         if !self.group_may_match(group, filter) {
             return Ok(Vec::new());

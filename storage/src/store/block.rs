@@ -32,6 +32,7 @@ use super::files::BlockFiles;
 use super::label_join::LabelJoin;
 use super::rewrite::{ChangeLog, Rewrite};
 use super::selection::{SELECTION_COLUMNS, Selection, SelectionBuilder};
+use super::whole_part::WholePart;
 use super::{
     ChunkPlace, KeyRange, LabelRequest, LabelSet, SeriesPart, SeriesRequest, SeriesSet, SeriesStream, Store, StoreInfo,
 };
@@ -48,7 +49,7 @@ pub struct BlockStore {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     files: BlockFiles,
     meta: Arc<BlockMeta>,
     external_labels: ExternalLabels,
@@ -134,6 +135,27 @@ impl BlockStore {
         match self.select_here(request, cut).await {
             Err(error) => Err(or_gone(&self.inner.files, error).await),
             part => part,
+        }
+    }
+
+    /// All series, with their own labels only, selected while they are read: a large block takes no more memory than a small one.
+    /// Nothing where there are none.
+    ///
+    /// # Errors
+    /// As [`Store::series`].
+    pub async fn select_whole(&self, request: &SeriesRequest) -> Result<Option<Arc<dyn SeriesPart>>> {
+        let inner = &self.inner;
+        let deletions = Deletions::new(inner.tombstones().await?);
+        let mut attempt = Attempt::default();
+        loop {
+            let side_index = inner.side_indexes.open(&inner.files).await?;
+            if side_index.rows() == 0 {
+                return Ok(None);
+            }
+            match WholePart::try_new(Arc::clone(inner), side_index, request, deletions.clone()).await {
+                Ok(part) => return Ok(Some(Arc::new(part))),
+                Err(error) => attempt.failed(inner, error)?,
+            }
         }
     }
 
@@ -280,8 +302,21 @@ impl BlockStore {
 }
 
 impl Inner {
+    pub(super) fn id(&self) -> BlockId {
+        self.files.id()
+    }
+
+    pub(super) fn resolution_ms(&self) -> i64 {
+        self.meta.resolution_ms()
+    }
+
+    /// Has the side-index built again when it is opened next.
+    pub(super) fn discard_side_index(&self) {
+        self.side_indexes.discard(self.files.id());
+    }
+
     /// The times that its samples lie within.
-    fn covers(&self) -> TimeInterval {
+    pub(super) fn covers(&self) -> TimeInterval {
         let range = self.meta.range();
         TimeInterval::new(range.mint, range.maxt.saturating_sub(1))
     }
@@ -470,7 +505,7 @@ fn insert(set: &mut BTreeSet<String>, value: &str, reservation: &mut Reservation
 
 /// The selected series of one block.
 #[derive(Debug)]
-struct BlockPart {
+pub(super) struct BlockPart {
     fetch: Arc<ChunkFetch>,
     covers: TimeInterval,
     resolution_ms: i64,
@@ -478,7 +513,7 @@ struct BlockPart {
 }
 
 impl BlockPart {
-    fn new(inner: &Inner, request: &SeriesRequest, selection: Selection, deletions: Deletions) -> Self {
+    pub(super) fn new(inner: &Inner, request: &SeriesRequest, selection: Selection, deletions: Deletions) -> Self {
         let fetch = ChunkFetch {
             files: inner.files.clone(),
             selection: Arc::new(selection),
