@@ -34,6 +34,14 @@ impl SyncedFolder {
         Ok(Self { inner: Arc::new(inner), root: root.to_owned() })
     }
 
+    /// A write would make the folder anew where it is gone, since a mount was lost say, and all that it had would be missing in silence.
+    fn check_root(&self) -> Result<()> {
+        let found = std::fs::metadata(&self.root);
+        found
+            .map(drop)
+            .map_err(|source| Error::NotFound { path: self.root.display().to_string(), source: source.into() })
+    }
+
     /// Syncs the object, and every folder between it and the root that may be new.
     async fn sync(&self, location: &Path) -> Result<()> {
         let (path, root) = (self.inner.path_to_filesystem(location)?, self.root.clone());
@@ -70,12 +78,14 @@ impl fmt::Display for SyncedFolder {
 #[async_trait]
 impl ObjectStore for SyncedFolder {
     async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.check_root()?;
         let put = self.inner.put_opts(to, payload, options).await?;
         self.sync(to).await?;
         Ok(put)
     }
 
     async fn put_multipart_opts(&self, to: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.check_root()?;
         let inner = self.inner.put_multipart_opts(to, options).await?;
         Ok(Box::new(SyncedUpload { inner, folder: self.clone(), to: to.clone() }))
     }
@@ -105,6 +115,7 @@ impl ObjectStore for SyncedFolder {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.check_root()?;
         self.inner.copy_opts(from, to, options).await?;
         self.sync(to).await
     }
@@ -162,5 +173,17 @@ mod tests {
         assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{again:?}");
         store.delete(&a).await.unwrap();
         store.sync(&a).await.unwrap();
+    }
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("bucket");
+        std::fs::create_dir(&root).unwrap();
+        let store = SyncedFolder::try_new(&root).unwrap();
+        std::fs::remove_dir(&root).unwrap();
+        let to = Path::from("x/index");
+        assert!(matches!(store.put(&to, "one".into()).await, Err(Error::NotFound { .. })));
+        assert!(matches!(store.put_multipart(&to).await, Err(Error::NotFound { .. })));
+        assert!(!root.exists());
     }
 }

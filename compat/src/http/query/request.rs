@@ -168,7 +168,7 @@ mod tests {
         check(false, "max_source_resolution=auto", Ok(12));
         check(true, "max_source_resolution=auto", Ok(12));
         let negative = "negative 'max_source_resolution' is not accepted. Try a positive integer";
-        check(false, "max_source_resolution=-5m", Err(negative.to_owned()));
+        check(false, "max_source_resolution=-300", Err(negative.to_owned()));
         let text = "'max_source_resolution' parameter: cannot parse \"coarse\" to a valid duration";
         check(false, "max_source_resolution=coarse", Err(text.to_owned()));
     }
