@@ -59,5 +59,5 @@ pub(crate) async fn check_resolutions<F: Future<Output = Arc<dyn Store>>>(make: 
     check(300_000, (60, 130), ["50=5 75=5 100=5 125=5 150=5", ""]).await;
     // nothing coarse lies in it, so chunks come whole
     check(300_000, (0, 49), [&format!("{early} 50=1 60=1 70=1 80=1 90=1"), other]).await;
-    check(300_000, (151, 155), ["", ""]).await;
+    check(300_000, (151, 155), ["100=1 110=1 120=1 130=1 140=1 150=1 160=1 170=1 180=1 190=1", ""]).await;
 }
