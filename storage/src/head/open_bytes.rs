@@ -3,7 +3,7 @@
 //! ```text
 //! Series { OpenBytes { tail, first, last } }
 //!                               │      └──────────────────────┐
-//! Pieces                        └─> 28 bytes, next ─> … ─> 28 bytes
+//! Pieces                        └─> 20 bytes, next ─> … ─> 20 bytes
 //! ```
 //!
 //! A head appends to a million chunks in turn. What an append touches should therefore lie together and not move: with a buffer
@@ -13,8 +13,8 @@
 use crate::chunk::{BitSink, XorState};
 use crate::model::Timestamp;
 
-/// Bytes of a piece. With the link they are half a cache line.
-const PIECE_BYTES: usize = 28;
+/// Bytes of a piece, beside the link. With it a series takes up three cache lines.
+const PIECE_BYTES: usize = 20;
 /// Bytes that a series holds itself: a piece, what one append adds, and the room in which its last word is put down.
 const TAIL_BYTES: usize = PIECE_BYTES + XorState::PUSH_BYTES_MAX + 8;
 /// Pieces that are allocated at once.

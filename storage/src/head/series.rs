@@ -498,3 +498,13 @@ fn without(
     log.drop_chunk(chunk.at);
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_takes_three_cache_lines() {
+        assert_eq!(size_of::<Series>(), 192);
+    }
+}
