@@ -134,7 +134,9 @@ fn roles_that_take_no_writes_ask_for_users_too() {
         .unwrap();
     let config = format!("--http.config={}", web.display());
     let data_dir = format!("--data-dir={}", folder.path().join("c").display());
-    for role in [vec!["query"], vec!["compact", &data_dir, "--wait", "--downsampling.disable"]] {
+    for role in
+        [vec!["query", "--grpc-address=127.0.0.1:0"], vec!["compact", &data_dir, "--wait", "--downsampling.disable"]]
+    {
         let flags = [&bucket, "--http-address=127.0.0.1:0", &config];
         let mut process = quiver(&[&role[..], &flags].concat()).spawn().unwrap();
         let log = BufReader::new(process.stderr.take().unwrap());

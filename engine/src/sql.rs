@@ -30,7 +30,7 @@ mod yielding;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
@@ -272,7 +272,12 @@ impl Planning {
         let number = |name: &str| name.trim_start_matches('$').parse::<usize>().unwrap_or(usize::MAX);
         parameters.sort_by_key(|(name, _)| number(name));
         let fields = parameters.into_iter().map(|(name, data_type)| {
-            arrow::datatypes::Field::new(name, data_type.unwrap_or(arrow::datatypes::DataType::Null), true)
+            let data_type = match data_type {
+                // a value is no dictionary, though it is compared with one
+                Some(DataType::Dictionary(_, values)) => *values,
+                other => other.unwrap_or(DataType::Null),
+            };
+            Field::new(name, data_type, true)
         });
         Ok(SqlDescription {
             schema: Arc::clone(plan.schema().inner()),

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
@@ -87,11 +87,47 @@ fn one_batch(batch: Result<RecordBatch, FlightError>) -> Result<DoGet, Status> {
     Ok(encoded(batch.schema(), stream::iter([Ok(batch)])))
 }
 
-/// Batches as an answer. Dictionaries stay dictionaries: a label is sent once a batch, not once a row.
+/// What is sent of a column that is a dictionary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dictionaries {
+    /// Itself: a label is sent once a batch, not once a row.
+    Kept,
+    /// Its values.
+    Flat,
+}
+
+impl Dictionaries {
+    /// The schema that is sent.
+    fn schema(self, schema: &SchemaRef) -> SchemaRef {
+        if self == Self::Kept {
+            return Arc::clone(schema);
+        }
+        let flat = |field: &FieldRef| match field.data_type() {
+            DataType::Dictionary(_, values) => Arc::new(field.as_ref().clone().with_data_type(*values.clone())),
+            _ => Arc::clone(field),
+        };
+        let fields: Vec<FieldRef> = schema.fields().iter().map(flat).collect();
+        Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+    }
+}
+
+/// Batches as an answer, dictionaries as they are.
 fn encoded(schema: SchemaRef, batches: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static) -> DoGet {
+    encoded_with(schema, Dictionaries::Kept, batches)
+}
+
+/// Batches as an answer.
+fn encoded_with(
+    schema: SchemaRef,
+    dictionaries: Dictionaries,
+    batches: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+) -> DoGet {
     let data = FlightDataEncoderBuilder::new()
         .with_schema(schema)
-        .with_dictionary_handling(DictionaryHandling::Resend)
+        .with_dictionary_handling(match dictionaries {
+            Dictionaries::Kept => DictionaryHandling::Resend,
+            Dictionaries::Flat => DictionaryHandling::Hydrate,
+        })
         .build(batches.map_err(|status| FlightError::Tonic(Box::new(status))))
         .map_err(Status::from);
     Response::new(Box::pin(data))
@@ -120,7 +156,8 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let statement = self.request(request.metadata(), query.query).await?;
-        self.plan_statement(statement, request.into_inner()).await
+        let dictionaries = request::dictionaries(request.metadata())?;
+        self.plan_statement(statement, dictionaries, request.into_inner()).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -131,12 +168,13 @@ impl FlightSqlService for FlightSql {
         let mut statement = self.request(request.metadata(), String::new()).await?;
         let prepared = self.held.prepared(&query.prepared_statement_handle)?;
         (statement.text, statement.parameters) = (prepared.text, prepared.parameters);
-        self.plan_statement(statement, request.into_inner()).await
+        let dictionaries = request::dictionaries(request.metadata())?;
+        self.plan_statement(statement, dictionaries, request.into_inner()).await
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Result<DoGet, Status> {
         self.door.let_in(request.metadata()).await?;
-        self.fetch_statement(&ticket.statement_handle).await
+        self.fetch_statement(&ticket.statement_handle, request::dictionaries(request.metadata())?).await
     }
 
     async fn do_action_create_prepared_statement(
@@ -145,7 +183,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let statement = self.request(request.metadata(), query.query).await?;
-        self.prepare_statement(statement).await
+        self.prepare_statement(statement, request::dictionaries(request.metadata())?).await
     }
 
     async fn do_action_close_prepared_statement(

@@ -129,8 +129,6 @@ class Clients(unittest.TestCase):
             self.assertEqual(list(frame["job"]), ["api", "node"])
             frame = polars.read_database(query, connection)
             self.assertEqual(frame["job"].cast(polars.String).to_list(), ["api", "node"])
-        frame = polars.read_database_uri(query, f"grpc://{self.server.grpc}", engine="adbc")
-        self.assertEqual(frame.height, 2)
 
     def test_http(self):
         def post(accept):

@@ -7,7 +7,7 @@ use storage::model::TenantScope;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use super::FlightSql;
+use super::{Dictionaries, FlightSql};
 use crate::settings::AdmissionPass;
 use crate::status::status;
 
@@ -15,6 +15,9 @@ use crate::status::status;
 const DEDUP: &str = "quiver-dedup";
 /// Labels that tell replicas apart, with commas.
 const REPLICA_LABELS: &str = "quiver-replica-labels";
+
+/// Whether labels are sent as dictionaries.
+const DICTIONARIES: &str = "quiver-dictionaries";
 
 impl FlightSql {
     /// Lets a call in and makes a request of it.
@@ -60,6 +63,23 @@ impl FlightSql {
     }
 }
 
+/// Whether a call's client is sent dictionaries: all are, unless they say otherwise, but for those in Java. The JDBC driver takes the keys
+/// of a dictionary for its values.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`
+pub(super) fn dictionaries(metadata: &MetadataMap) -> Result<Dictionaries, Status> {
+    match metadata.get(DICTIONARIES).map(tonic::metadata::MetadataValue::as_bytes) {
+        Some(b"true") => Ok(Dictionaries::Kept),
+        Some(b"false") => Ok(Dictionaries::Flat),
+        Some(_) => Err(Status::invalid_argument(format!("{DICTIONARIES} is true or false"))),
+        None => {
+            let agent = metadata.get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or("");
+            Ok(if agent.contains("java") { Dictionaries::Flat } else { Dictionaries::Kept })
+        }
+    }
+}
+
 /// A timeout as gRPC writes it: up to eight digits and a unit.
 fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -78,6 +98,19 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dictionaries_are_for_who_can_read_them() {
+        let check = |name: &'static str, value: &'static str, expected: Option<Dictionaries>| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert(name, value.parse().unwrap());
+            assert_eq!(dictionaries(&metadata).ok(), expected, "{name}: {value}");
+        };
+        check("user-agent", "grpc-go/1.79.3", Some(Dictionaries::Kept));
+        check("user-agent", "grpc-java-netty/1.71.0", Some(Dictionaries::Flat));
+        check("quiver-dictionaries", "false", Some(Dictionaries::Flat));
+        check("quiver-dictionaries", "maybe", None);
+    }
 
     #[test]
     fn timeouts_are_read() {

@@ -18,7 +18,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Response, Status};
 
-use super::{DoGet, FlightSql, encoded};
+use super::{Dictionaries, DoGet, FlightSql, encoded_with};
 use crate::status::{internal, status};
 
 /// The action of Flight, beside that of Flight SQL, that stops a statement.
@@ -32,12 +32,14 @@ impl FlightSql {
     pub(super) async fn plan_statement(
         &self,
         request: SqlRequest,
+        dictionaries: Dictionaries,
         descriptor: FlightDescriptor,
     ) -> Result<Response<FlightInfo>, Status> {
         let pass = self.admit(request.timeout).await?;
         let query = self.sql.plan(request).await.map_err(status)?;
         drop(pass);
-        let (parts, schema, warnings) = (query.partitions(), query.schema(), query.warnings());
+        let (parts, warnings) = (query.partitions(), query.warnings());
+        let schema = dictionaries.schema(&query.schema());
         let name = self.held.plan(query)?;
         let mut info = FlightInfo::new().try_with_schema(&schema).map_err(internal)?.with_descriptor(descriptor);
         for part in 0..parts {
@@ -52,7 +54,7 @@ impl FlightSql {
     ///
     /// # Errors
     /// `NOT_FOUND` where it was fetched already, and as the engine's.
-    pub(super) async fn fetch_statement(&self, handle: &[u8]) -> Result<DoGet, Status> {
+    pub(super) async fn fetch_statement(&self, handle: &[u8], dictionaries: Dictionaries) -> Result<DoGet, Status> {
         let (name, part) = parse_handle(handle)?;
         let pass = self.admit(None).await?;
         let query = self.held.take_part(name, part)?;
@@ -77,7 +79,7 @@ impl FlightSql {
             let _ = (&pass, &query);
             std::task::Poll::Ready(None)
         });
-        Ok(encoded(schema, batches.chain(ending).chain(held)))
+        Ok(encoded_with(schema, dictionaries, batches.chain(ending).chain(held)))
     }
 
     /// Remembers a statement, and says what it takes and gives.
@@ -87,6 +89,7 @@ impl FlightSql {
     pub(super) async fn prepare_statement(
         &self,
         request: SqlRequest,
+        dictionaries: Dictionaries,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let pass = self.admit(request.timeout).await?;
         let description = self.sql.describe(request.clone()).await.map_err(status)?;
@@ -98,7 +101,7 @@ impl FlightSql {
         };
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.held.prepare(request.text)?.into(),
-            dataset_schema: bytes(&description.schema)?,
+            dataset_schema: bytes(&dictionaries.schema(&description.schema))?,
             parameter_schema: bytes(&description.parameters)?,
         })
     }

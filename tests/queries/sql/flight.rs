@@ -170,6 +170,23 @@ fn prepared_statements() {
 }
 
 #[test]
+fn dictionaries_are_sent_to_who_wants_them() {
+    with_server(settings(), |mut client| async move {
+        let label = async |client: &mut Client| {
+            let info = client.execute("SELECT job FROM up LIMIT 1".to_owned(), None).await.unwrap();
+            let told = info.clone().try_decode_schema().unwrap().field(0).data_type().clone();
+            let sent = fetch(client, info).await[0].column(0).data_type().clone();
+            assert_eq!(told, sent);
+            sent
+        };
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        assert_eq!(label(&mut client).await, dictionary);
+        client.set_header("quiver-dictionaries", "false");
+        assert_eq!(label(&mut client).await, DataType::Utf8);
+    });
+}
+
+#[test]
 fn a_statement_is_cancelled() {
     with_server(settings(), |mut client| async move {
         let info = client.execute("SELECT * FROM up a CROSS JOIN up b".to_owned(), None).await.unwrap();
