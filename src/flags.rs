@@ -32,7 +32,7 @@ pub use self::receive::{IdleFlags, LimitFlags, ShipperFlags, TranslationFlags};
 pub use self::select::{RelabelSelectFlags, SelectFlags};
 use crate::memory::{ByteSize, parse_byte_size, parse_byte_size_or_zero};
 
-/// Long-term storage for Prometheus metrics, and PromQL over it.
+/// Long-term storage for Prometheus metrics, and PromQL and SQL over them.
 #[derive(Debug, Parser)]
 #[command(name = "quiver", disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
