@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use flags::{Cli, Role};
 
 fn main() -> ExitCode {
+    memory::return_large_buffers();
     let (cli, flag_values) = match flags::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         // usage errors end with 2, --help and --version with 0

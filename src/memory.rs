@@ -1,5 +1,21 @@
 //! How much memory there is, and sizes as people write them.
 
+/// Allocations from this size on, in bytes, are the system's own and go back to it when they are freed.
+#[cfg(target_env = "gnu")]
+const MAPPED_FROM: i32 = 8 << 20;
+
+/// Has large buffers go back to the system when they are freed.
+///
+/// The C library begins so, but learns from the first large buffer that is freed to keep its like, for each of its arenas. A server that has
+/// to unpack a body of 32 MiB now and then would hold several for ever.
+pub fn return_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "mallopt sets a number of the allocator; where it cannot, nothing changes")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
+    }
+}
+
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub usize);
