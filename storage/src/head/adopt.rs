@@ -53,18 +53,7 @@ impl Head {
         let chunks: HeadChunks = found.chunks;
         let sources = ReplaySources { tenant: &log.tenant, ..sources };
         let mut reader = Reader::new(self, sources, chunks, threads).adopting();
-        let read = crate::wal::replay(&log.wal, disk, &mut |_, bytes| {
-            reader.record(bytes, false);
-            Ok(())
-        })?;
-        if let Some(wbl) = &log.wbl {
-            reader.flush();
-            crate::wal::replay(wbl, disk, &mut |_, bytes| {
-                reader.record(bytes, true);
-                Ok(())
-            })?;
-        }
-        reader.flush();
+        let read = reader.logs(&log.wal, log.wbl.as_deref(), disk)?;
         let mut read_here = reader.finish();
         read_here.newest = read_here.newest.max(newest_chunk);
         read_here.chunks = found.count;

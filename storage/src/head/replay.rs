@@ -111,19 +111,7 @@ impl Head {
                 adopted.push(self.replay_adopted(log, sources, senders.clone(), disk)?);
             }
             let mut reader = Reader::new(self, sources, found.chunks, senders);
-            let wal = crate::wal::replay(sources.wal, disk, &mut |_, bytes| {
-                reader.record(bytes, false);
-                Ok(())
-            })?;
-            if let Some(wbl) = sources.wbl {
-                // what comes late must not overtake what is in order
-                reader.flush();
-                crate::wal::replay(wbl, disk, &mut |_, bytes| {
-                    reader.record(bytes, true);
-                    Ok(())
-                })?;
-            }
-            reader.flush();
+            let wal = reader.logs(sources.wal, sources.wbl, disk)?;
             Ok::<_, Error>((wal, reader.finish(), adopted))
         });
         let (wal, mut read, adopted) = outcome?;
@@ -244,7 +232,25 @@ impl<'a> Reader<'a> {
         self.found
     }
 
-    pub fn record(&mut self, bytes: &[u8], is_wbl: bool) {
+    /// Reads a log, and the log of late samples beside it, to their ends.
+    pub fn logs(&mut self, wal: &Path, wbl: Option<&Path>, disk: &dyn Disk) -> Result<Replay> {
+        let read = crate::wal::replay(wal, disk, &mut |_, bytes| {
+            self.record(bytes, false);
+            Ok(())
+        })?;
+        // what comes late must not overtake what is in order
+        self.flush();
+        if let Some(wbl) = wbl {
+            crate::wal::replay(wbl, disk, &mut |_, bytes| {
+                self.record(bytes, true);
+                Ok(())
+            })?;
+            self.flush();
+        }
+        Ok(read)
+    }
+
+    fn record(&mut self, bytes: &[u8], is_wbl: bool) {
         self.is_wbl = is_wbl;
         match record::decode(bytes) {
             Ok(Record::Series(entries)) => self.each(entries, |this, entry| this.series(entry.series, entry.labels)),
