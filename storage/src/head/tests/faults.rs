@@ -106,16 +106,23 @@ async fn a_hanging_sync_acknowledges_nothing() {
 #[tokio::test]
 async fn a_power_cut_at_any_time_keeps_what_was_acknowledged() {
     let mut disk = PowerCutDisk::new();
-    let mut head = head_on(Arc::new(disk.clone()));
+    let mut faults = FaultDisk::new(Arc::new(disk.clone()));
+    let mut head = head_on(Arc::new(faults.clone()));
     let (mut acknowledged, mut cuts) = (Vec::new(), 0);
     for t in 1..=60_i64 {
+        if t % 3 == 0 {
+            // or it may be done at once, and there is nothing to cut
+            faults.hang_syncs();
+        }
         let mut writing = Box::pin(write(&head, t));
         // under way, and perhaps written, but nobody was told
         let begun = writing.as_mut().now_or_never();
         if t % 3 == 0 && begun.is_none() {
             drop(writing);
             disk = disk.after_power_cut_keeping(t as usize * 7 % 50);
-            head = head_on(Arc::new(disk.clone()));
+            faults.heal();
+            faults = FaultDisk::new(Arc::new(disk.clone()));
+            head = head_on(Arc::new(faults.clone()));
             cuts += 1;
         } else {
             let done = if let Some(done) = begun { done } else { writing.await };
