@@ -34,6 +34,10 @@ use crate::settings;
 
 /// How often blocks are cut, uploaded and deleted, where there are any to.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
+/// How often closed chunks are moved out of memory, where there are enough: at a million samples a second some megabytes come in it.
+const CHUNKS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it is looked whether the log has grown so much that a snapshot is due.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the log is synced where it need not be before a write is acknowledged.
 const WAL_SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -209,6 +213,7 @@ impl Ingest {
             folder = %folder.display(),
             samples = replay.samples,
             records = replay.wal.records,
+            snapshot_series = replay.restored.map_or(0, |restored| restored.series),
             damaged_places = replay.wal.damage.len(),
             "replayed the write-ahead log"
         );
@@ -255,15 +260,28 @@ impl Ingest {
         tenant_status_router(Arc::clone(self.tsdb.head()), header, tenant)
     }
 
-    /// Cuts, uploads and deletes blocks, and looks for new limits, again and again. What fails is told and tried again.
+    /// Keeps memory and restarts small, cuts, uploads and deletes blocks, and looks for new limits, again and again. What fails is told
+    /// and tried again.
     pub async fn maintain(&self) {
+        let chunks = async {
+            loop {
+                tokio::time::sleep(CHUNKS_INTERVAL).await;
+                self.tsdb.move_chunks().await;
+            }
+        };
+        let snapshots = async {
+            loop {
+                tokio::time::sleep(SNAPSHOT_INTERVAL).await;
+                self.tsdb.snapshot().await;
+            }
+        };
         let blocks = async {
             loop {
                 tokio::time::sleep(MAINTENANCE_INTERVAL).await;
                 self.maintain_once().await;
             }
         };
-        tokio::join!(blocks, self.limits.watch());
+        tokio::join!(blocks, chunks, snapshots, self.limits.watch());
     }
 
     /// Cuts blocks, and says whether that worked.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use storage::SystemClock;
-use storage::head::{FloatSample, Head, HeadSettings, ReplaySources, SeriesWrite};
+use storage::head::{FloatSample, Head, HeadFiles, HeadSettings, ReplaySources, SeriesWrite};
 use storage::wal::{RealDisk, SyncPolicy, Wal, WalSettings};
 
 /// Series of a request.
@@ -119,9 +119,11 @@ fn main() {
 /// Fills a head from the log in `folder`.
 #[expect(clippy::print_stdout, reason = "the figures are what this is for")]
 fn replay(folder: &str) {
-    let head = Head::new(HeadSettings::default(), Arc::new(SystemClock));
+    let (files, snapshot) = HeadFiles::open(folder.as_ref()).expect("a folder");
+    let head = Head::continuing(HeadSettings::default(), Arc::new(SystemClock), snapshot.as_ref());
     let sources = ReplaySources {
         wal: folder.as_ref(),
+        snapshot: snapshot.as_ref(),
         chunks_head: None,
         wbl: None,
         tenant: "default",
@@ -131,10 +133,17 @@ fn replay(folder: &str) {
     let started = Instant::now();
     let replay = head.replay(sources, &RealDisk).expect("a replay");
     let seconds = started.elapsed().as_secs_f64();
+    if let Some(restored) = replay.restored {
+        println!("restored {} chunks of {} series from a snapshot", restored.chunks, restored.series);
+    }
     println!(
         "replay: {} samples of {} series in {seconds:.1} s, {:.0} samples/s",
         replay.samples,
         head.stats().series,
         replay.samples as f64 / seconds
     );
+    files.begin(snapshot.as_ref().filter(|_| replay.restored.is_some()), replay.wal.bytes);
+    let started = Instant::now();
+    files.write_snapshot(&head, replay.wal.next_segment, 0).expect("a snapshot");
+    println!("snapshot written in {:.2} s", started.elapsed().as_secs_f64());
 }

@@ -51,10 +51,10 @@ fn replaying(c: &mut Criterion) {
     for compression in [Compression::None, Compression::Snappy] {
         let folder = tempfile::tempdir().unwrap();
         write_log(folder.path(), compression);
-        let bytes = replay(folder.path(), &RealDisk, &mut |_, _| Ok(())).unwrap().bytes;
+        let bytes = replay(folder.path(), None, &RealDisk, &mut |_, _| Ok(())).unwrap().bytes;
         group.throughput(Throughput::Bytes(bytes));
         group.bench_function(format!("{compression:?}, records"), |b| {
-            b.iter(|| replay(folder.path(), &RealDisk, &mut |_, _| Ok(())).unwrap());
+            b.iter(|| replay(folder.path(), None, &RealDisk, &mut |_, _| Ok(())).unwrap());
         });
         group.throughput(Throughput::Elements(40_000_000));
         group.bench_function(format!("{compression:?}, samples"), |b| {
@@ -68,7 +68,7 @@ fn replaying(c: &mut Criterion) {
                     }
                     Ok(())
                 };
-                replay(folder.path(), &RealDisk, visit).unwrap();
+                replay(folder.path(), None, &RealDisk, visit).unwrap();
                 black_box(sum)
             });
         });

@@ -15,6 +15,7 @@ mod checkpoint;
 mod chunk_log;
 mod cut;
 mod exemplars;
+mod files;
 mod head_chunks;
 mod journal;
 mod metadata;
@@ -37,6 +38,7 @@ mod select;
 mod series;
 mod settings;
 mod shard;
+mod snapshot;
 mod tenants;
 mod truncate;
 mod write;
@@ -52,11 +54,13 @@ use parking_lot::{Mutex, RwLock};
 pub use adopt::AdoptedLog;
 pub use appender::{Appender, Commit};
 pub use exemplars::{OwnedExemplar, SeriesExemplars};
+pub use files::HeadFiles;
 pub use metadata::{MetadataByFamily, MetadataEntry};
 pub use outcome::{Outcome, REJECTIONS_TOLD, RejectedSample, Rejection};
 pub use query::{Cardinality, HeadStats, TenantStats};
 pub use replay::{HeadReplay, ReplaySources};
 pub use settings::{HeadSettings, SeriesLimits, TENANT_LABEL};
+pub use snapshot::{Restored, Snapshot};
 pub use truncate::Truncated;
 pub use write::{Exemplar, FloatSample, HistogramSample, HistogramValue, Metadata, MetricKind, SeriesWrite};
 
@@ -99,13 +103,19 @@ impl Head {
     /// An empty head.
     #[must_use]
     pub fn new(settings: HeadSettings, clock: Arc<dyn Clock>) -> Self {
+        Self::continuing(settings, clock, None)
+    }
+
+    /// An empty head that a [replay](Self::replay) can fill from `snapshot`.
+    #[must_use]
+    pub fn continuing(settings: HeadSettings, clock: Arc<dyn Clock>, snapshot: Option<&Snapshot>) -> Self {
         let settings = HeadSettings {
             shards: settings.shards.clamp(1, 1 << 12),
             block_duration_ms: settings.block_duration_ms.max(1),
             ..settings
         };
         Self {
-            hasher: KeyHasher::default(),
+            hasher: snapshot.and_then(Snapshot::hasher).unwrap_or_default(),
             shards: (0..settings.shards).map(|_| RwLock::default()).collect(),
             tenants: Tenants::default(),
             next_reference: AtomicU64::new(1),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <folder>/wal/              the log of all tenants
+//! <folder>/wal/head/         closed chunks of the head, and snapshots of it
 //! <folder>/<tenant>/<ulid>/  blocks of a tenant, as Thanos receive keeps them
 //! <folder>/<ulid>/, chunks_head/, wbl/
 //!                            what a Prometheus left whose folder this is: the default tenant's
@@ -27,12 +28,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::OwnedMutexGuard;
 use ulid::Ulid;
 
 use crate::block::BlockMeta;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::head::{Head, HeadReplay, HeadSettings, ReplaySources};
+use crate::head::{Head, HeadFiles, HeadReplay, HeadSettings, ReplaySources};
 use crate::model::{BlockId, ExternalLabels, TimeRange, Timestamp};
 use crate::side_index::SideIndexCache;
 use crate::store::{BlockStore, LabelRequest, LabelSet, SeriesRequest, SeriesSet, Store, StoreInfo, UnionStore};
@@ -47,6 +49,8 @@ pub const WAL_DIR: &str = "wal";
 const WBL_DIR: &str = "wbl";
 /// Prometheus's chunks of the head that are closed.
 const CHUNKS_HEAD_DIR: &str = "chunks_head";
+/// A log that is longer than this is not left to the next start alone.
+const SNAPSHOT_AT_STOP_BYTES: u64 = 4 << 20;
 /// How long a cut waits for those who still read what goes out of the head.
 const READERS_WAIT: Duration = Duration::from_secs(60);
 
@@ -72,6 +76,7 @@ pub struct Tsdb {
     settings: TsdbSettings,
     head: Arc<Head>,
     wal: Arc<Wal>,
+    files: Arc<HeadFiles>,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     blocks: TenantBlocks,
@@ -116,25 +121,33 @@ impl Tsdb {
         let wal_dir = folder.join(WAL_DIR);
         std::fs::create_dir_all(&wal_dir).map_err(|error| Error::io(&wal_dir, error))?;
         let blocks = TenantBlocks::open(folder, &settings, side_indexes).await?;
-        let head = Arc::new(Head::new(settings.head.clone(), Arc::clone(&clock)));
         let ends = blocks.ends();
         let logs = adopted::find_logs(&blocks.tenants())?;
+        let (files, snapshot) = HeadFiles::open(&wal_dir)?;
+        let files = Arc::new(files);
+        let is_adopting = [CHUNKS_HEAD_DIR, WBL_DIR].iter().any(|name| folder.join(name).is_dir()) || !logs.is_empty();
+        let snapshot = snapshot.filter(|_| !is_adopting);
+        let head = Head::continuing(settings.head.clone(), Arc::clone(&clock), snapshot.as_ref());
+        let head = Arc::new(head);
         let replayed = {
             let (head, disk, folder) = (Arc::clone(&head), Arc::clone(&disk), folder.to_owned());
-            let logs = logs.clone();
+            let (files, logs) = (Arc::clone(&files), logs.clone());
             let tenant = settings.default_tenant.clone();
             blocking(move || {
                 let existing = |name: &str| Some(folder.join(name)).filter(|folder| folder.is_dir());
                 let (wal, chunks_head, wbl) = (folder.join(WAL_DIR), existing(CHUNKS_HEAD_DIR), existing(WBL_DIR));
                 let sources = ReplaySources {
                     wal: &wal,
+                    snapshot: snapshot.as_ref(),
                     chunks_head: chunks_head.as_deref(),
                     wbl: wbl.as_deref(),
                     tenant: &tenant,
                     blocks_end: &|tenant| ends.get(tenant).copied(),
                     adopted: &logs,
                 };
-                head.replay(sources, disk.as_ref())
+                let replayed = head.replay(sources, disk.as_ref())?;
+                files.begin(snapshot.as_ref().filter(|_| replayed.restored.is_some()), replayed.wal.bytes);
+                Ok::<_, Error>(replayed)
             })
             .await??
         };
@@ -147,7 +160,7 @@ impl Tsdb {
         let adopted = Adopted::new(folder, &settings.default_tenant, &logs, &replayed);
         let (cutting, is_half_cut) = (Arc::default(), AtomicBool::new(false));
         let folder = folder.to_owned();
-        Ok((Self { folder, settings, head, wal, disk, clock, blocks, adopted, cutting, is_half_cut }, replayed))
+        Ok((Self { folder, settings, head, wal, files, disk, clock, blocks, adopted, cutting, is_half_cut }, replayed))
     }
 
     /// The head.
@@ -205,9 +218,48 @@ impl Tsdb {
         if !cut.is_empty() {
             let (head, disk, folder) = (Arc::clone(&self.head), Arc::clone(&self.disk), self.folder.join(WAL_DIR));
             blocking(move || head.checkpoint(&folder, disk.as_ref())).await??;
+            // the one before may need what the checkpoint stands for
+            self.write_snapshot(alone).await;
         }
         self.remove_adopted()?;
         Ok(cut)
+    }
+
+    /// Moves closed chunks of the head from memory to files, where enough of them are in it. To be called again and again while samples
+    /// come. Where the disk refuses, they stay in memory.
+    pub async fn move_chunks(&self) {
+        let (files, head) = (Arc::clone(&self.files), Arc::clone(&self.head));
+        let moved = blocking(move || files.move_chunks(&head)).await.flatten();
+        if let Err(error) = moved {
+            tracing::warn!(%error, "cannot move chunks of the head to a file; they stay in memory");
+        }
+    }
+
+    /// Writes a snapshot of the head, where the log has grown much since the last one: the next start reads the log from there. That it
+    /// cannot be written is told, and costs time at that start, nothing else.
+    pub async fn snapshot(&self) {
+        if self.files.is_snapshot_due(self.wal.end().bytes()) {
+            let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
+            self.write_snapshot(alone).await;
+        }
+    }
+
+    async fn write_snapshot(&self, alone: Arc<OwnedMutexGuard<()>>) {
+        // their files are read at every start, before the log
+        if !self.adopted.is_empty() {
+            return;
+        }
+        let (files, head, wal) = (Arc::clone(&self.files), Arc::clone(&self.head), Arc::clone(&self.wal));
+        let written = blocking(move || {
+            let log_end = wal.end().bytes();
+            let segment = wal.cut().map_err(|error| Error::Internal(error.to_string()))?;
+            let written = files.write_snapshot(&head, segment, log_end);
+            drop(alone);
+            written
+        });
+        if let Err(error) = written.await.flatten() {
+            tracing::warn!(%error, "cannot write a snapshot of the head; the next start takes longer");
+        }
     }
 
     /// Sees what a cut had written that was given up, and drops it from the head: it is not to be cut again.
@@ -321,11 +373,15 @@ impl Tsdb {
         self.adopted.remove_done(oldest)
     }
 
-    /// Writes the log out and ends it; nothing is taken any more.
+    /// Writes the log out and ends it, with a snapshot where that makes the next start shorter; nothing is taken any more.
     ///
     /// # Errors
     /// The disk's.
     pub async fn close(&self) -> Result<()> {
+        if self.files.log_since_snapshot(self.wal.end().bytes()) >= SNAPSHOT_AT_STOP_BYTES {
+            let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
+            self.write_snapshot(alone).await;
+        }
         let wal = Arc::clone(&self.wal);
         blocking(move || wal.close()).await?
     }

@@ -42,7 +42,7 @@ pub use checkpoint::{try_write_checkpoint, write_checkpoint};
 pub use compress::Compression;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use log::{Lsn, Wal, WalTotals};
-pub use replay::{Damage, Replay, finished_records, first_segment, replay};
+pub use replay::{Damage, Replay, can_begin_at, finished_records, first_segment, replay};
 pub use segments::SegmentNumber;
 
 /// How a log is written.

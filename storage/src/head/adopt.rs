@@ -53,7 +53,7 @@ impl Head {
         let chunks: HeadChunks = found.chunks;
         let sources = ReplaySources { tenant: &log.tenant, ..sources };
         let mut reader = Reader::new(self, sources, chunks, threads).adopting();
-        let read = reader.logs(&log.wal, log.wbl.as_deref(), disk)?;
+        let read = reader.logs(&log.wal, None, log.wbl.as_deref(), disk)?;
         let mut read_here = reader.finish();
         read_here.newest = read_here.newest.max(newest_chunk);
         read_here.chunks = found.count;

@@ -58,7 +58,7 @@ impl Head {
                     Ok(())
                 });
                 match read {
-                    Ok(()) => self.late_records(&sender),
+                    Ok(()) => self.late_records(&mut |record| sender.send(Ok(record)).is_ok()),
                     // nobody takes it where writing failed before
                     Err(error) => drop(sender.send(Err(error))),
                 }
@@ -95,8 +95,8 @@ impl Head {
         (kept, self.tenants.all().iter().map(|tenant| (tenant.number, tenant.truncated())).collect())
     }
 
-    /// Sends records of all late samples that are in no block.
-    fn late_records(&self, out: &SyncSender<Result<Vec<u8>>>) {
+    /// Makes records of all late samples that are in no block, until `take` returns false.
+    pub(super) fn late_records(&self, take: &mut dyn FnMut(Vec<u8>) -> bool) {
         let mut pending: Vec<(u64, Sample)> = Vec::new();
         for shard in self.shards.iter() {
             let shard = shard.read();
@@ -123,7 +123,7 @@ impl Head {
                 let mut record = Vec::new();
                 let of_kind = samples.iter().map(|(series, sample)| (*series, sample.borrow()));
                 encode_samples(&mut record, kind, true, of_kind.filter(|(_, sample)| RecordKind::of(sample) == kind));
-                if out.send(Ok(record)).is_err() {
+                if !take(record) {
                     return;
                 }
             }

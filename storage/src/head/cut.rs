@@ -89,6 +89,7 @@ impl Head {
             let shard = shard.shard;
             copies.clear();
             self.copy_for_cut(shard, &place, interval, &mut copies)?;
+            copies.check()?;
             let chunks = assemble(&mut copies, interval).map_err(|error| Error::Internal(format!("head: {error}")))?;
             if chunks.is_empty() {
                 continue;

@@ -183,6 +183,12 @@ impl ExemplarRing {
         })
     }
 
+    /// All of them in the order in which they came, each with the number of its series.
+    pub fn in_order(&self) -> impl Iterator<Item = (u64, &OwnedExemplar)> {
+        let (after, before) = self.slots.split_at(self.next.min(self.slots.len()));
+        before.iter().chain(after).map(|slot| (slot.series, &slot.exemplar))
+    }
+
     /// Exemplars and series with some.
     pub fn len(&self) -> (usize, usize) {
         (self.slots.len(), self.series.len())

@@ -7,6 +7,8 @@
 //! labels  of a series: count, numbers            varints, in the order of names
 //! ```
 
+mod stored;
+
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -73,7 +75,7 @@ impl Pairs {
         self.text.get(start..start + text.len as usize).unwrap_or_default()
     }
 
-    fn store(&mut self, text: &str) -> Result<Text, PairsFull> {
+    fn store_text(&mut self, text: &str) -> Result<Text, PairsFull> {
         let start = u32::try_from(self.text.len()).map_err(|_| PairsFull)?;
         let len = u32::try_from(text.len()).map_err(|_| PairsFull)?;
         self.text.push_str(text);
@@ -105,7 +107,7 @@ impl Pairs {
         let name = match self.find_name(name) {
             Some(found) => found,
             None => {
-                let (text, number) = (self.store(name)?, self.names.len() as u32);
+                let (text, number) = (self.store_text(name)?, self.names.len() as u32);
                 self.names.push(Name { text, pairs: Vec::new() });
                 let hash = self.hash_name(name);
                 let mut table = std::mem::take(&mut self.name_table);
@@ -118,7 +120,7 @@ impl Pairs {
             return Ok(found);
         }
         let number = u32::try_from(self.pairs.len()).map_err(|_| PairsFull)?;
-        let text = self.store(value)?;
+        let text = self.store_text(value)?;
         self.pairs.push(Pair { name, value: text, postings: Postings::None });
         self.names[name as usize].pairs.push(number);
         let hash = self.hash_value(name, value);

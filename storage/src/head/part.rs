@@ -88,6 +88,7 @@ impl Inner {
             copies.clear();
             if !self.skip_chunks {
                 bytes += self.copy(i, &mut copies, &mut reservation)?;
+                copies.check()?;
                 copies.chunks.sort_by_key(|chunk| chunk.interval.mint);
                 for chunk in &copies.chunks {
                     builder.push_copied(chunk.interval, chunk.encoding as u8, chunk.replica, copies.data(chunk));

@@ -1,6 +1,7 @@
 //! Filling the head from a log at start: our own, or that of a Prometheus or Thanos receive whose directory is adopted.
 //!
 //! ```text
+//! snapshot ──> shards as they were ──> records after it
 //! chunks_head ──> chunks by number ─┐
 //! wal ──> records, one thread ──> series into their shards ──> samples by shard ──> appended, a thread for some shards each
 //! wbl ──> likewise, all late                                                                     │
@@ -35,11 +36,12 @@ use super::metadata::MetadataEntry;
 use super::refs::{RefEntry, Refs};
 use super::request::shard_of;
 use super::shard::Shard;
+use super::snapshot::{Restored, Snapshot};
 use super::write::{Exemplar, HistogramValue, MetricKind};
 use crate::error::{Error, Result};
 use crate::model::{Labels, TimeInterval, Timestamp};
 use crate::wal::record::{self, LabelPairs, Record, RecordError, SampleEntry};
-use crate::wal::{Disk, Replay};
+use crate::wal::{Disk, Replay, SegmentNumber};
 
 /// Batches that wait for a thread.
 const BATCHES_AHEAD: usize = 256;
@@ -49,6 +51,9 @@ const BATCHES_AHEAD: usize = 256;
 pub struct ReplaySources<'a> {
     /// The folder of the log.
     pub wal: &'a Path,
+    /// What our own head was like when a segment of the log began, where it is there: what it was made from is not read again. The head
+    /// must have been made to [continue](Head::continuing) it, and nothing may be adopted.
+    pub snapshot: Option<&'a Snapshot>,
     /// Prometheus's head chunks, where a directory is adopted.
     pub chunks_head: Option<&'a Path>,
     /// Prometheus's log of samples out of order, likewise.
@@ -66,6 +71,8 @@ pub struct ReplaySources<'a> {
 pub struct HeadReplay {
     /// What the log says of itself: where it goes on, and its damage.
     pub wal: Replay,
+    /// What came out of a snapshot.
+    pub restored: Option<Restored>,
     /// Samples appended, late ones too.
     pub samples: u64,
     /// Samples that were there already, or are in blocks.
@@ -96,6 +103,7 @@ impl Head {
         let newest_chunk = found.chunks.values().flatten().map(|(chunk, _)| chunk.maxt).max();
         let mut result =
             HeadReplay { head_chunks: found.count, adopted_through: newest_chunk, ..HeadReplay::default() };
+        result.restored = self.restore(sources, disk)?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, self.shards.len());
         let counts = Mutex::new(Counts::default());
         let outcome = std::thread::scope(|scope| {
@@ -111,7 +119,12 @@ impl Head {
                 adopted.push(self.replay_adopted(log, sources, senders.clone(), disk)?);
             }
             let mut reader = Reader::new(self, sources, found.chunks, senders);
-            let wal = reader.logs(sources.wal, sources.wbl, disk)?;
+            if let Some(snapshot) = sources.snapshot.filter(|_| result.restored.is_some()) {
+                reader.know_all();
+                snapshot.records(|record| reader.record(record, false))?;
+            }
+            let from = result.restored.map(|restored| restored.segment);
+            let wal = reader.logs(sources.wal, from, sources.wbl, disk)?;
             Ok::<_, Error>((wal, reader.finish(), adopted))
         });
         let (wal, mut read, adopted) = outcome?;
@@ -132,6 +145,21 @@ impl Head {
         read.removed.iter().for_each(|number| self.drop_leavings(*number));
         self.count_tenants();
         Ok(result)
+    }
+
+    /// Fills the head from the snapshot, if the log goes on from it. Where something is wrong with it the head stays empty.
+    fn restore(&self, sources: ReplaySources<'_>, disk: &dyn Disk) -> Result<Option<Restored>> {
+        let Some(snapshot) = sources.snapshot else { return Ok(None) };
+        if !crate::wal::can_begin_at(sources.wal, disk, snapshot.segment())? {
+            return Ok(None);
+        }
+        match snapshot.restore(self, sources.blocks_end) {
+            Ok(restored) => Ok(Some(restored)),
+            Err(error) => {
+                tracing::warn!(%error, "no snapshot: the log is read as a whole");
+                Ok(None)
+            }
+        }
     }
 
     /// Applies tombstones: the samples that they name go.
@@ -232,16 +260,31 @@ impl<'a> Reader<'a> {
         self.found
     }
 
-    /// Reads a log, and the log of late samples beside it, to their ends.
-    pub fn logs(&mut self, wal: &Path, wbl: Option<&Path>, disk: &dyn Disk) -> Result<Replay> {
-        let read = crate::wal::replay(wal, disk, &mut |_, bytes| {
+    /// Knows the series that the head has.
+    fn know_all(&mut self) {
+        for (shard, lock) in (0..).zip(self.head.shards.iter()) {
+            for (number, series) in (0..).zip(&lock.read().series) {
+                self.refs.insert(series.reference, RefEntry { shard, number, tenant: series.tenant });
+            }
+        }
+    }
+
+    /// Reads a log, from a segment on where one is given, and the log of late samples beside it, to their ends.
+    pub fn logs(
+        &mut self,
+        wal: &Path,
+        from: Option<SegmentNumber>,
+        wbl: Option<&Path>,
+        disk: &dyn Disk,
+    ) -> Result<Replay> {
+        let read = crate::wal::replay(wal, from, disk, &mut |_, bytes| {
             self.record(bytes, false);
             Ok(())
         })?;
         // what comes late must not overtake what is in order
         self.flush();
         if let Some(wbl) = wbl {
-            crate::wal::replay(wbl, disk, &mut |_, bytes| {
+            crate::wal::replay(wbl, None, disk, &mut |_, bytes| {
                 self.record(bytes, true);
                 Ok(())
             })?;

@@ -45,6 +45,16 @@ impl Default for KeyHasher {
 }
 
 impl KeyHasher {
+    /// The one that gave the keys of a snapshot. None where that is no secret of one.
+    pub fn from_secret(secret: &[u8]) -> Option<Self> {
+        Some(Self { secret: secret.try_into().ok()? })
+    }
+
+    /// What its keys depend on.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
     fn hash(&self, text: &[u8]) -> [u64; 2] {
         let hash = xxh3_128_with_secret(text, &self.secret);
         [hash as u64, (hash >> 64) as u64]

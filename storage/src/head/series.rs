@@ -8,15 +8,19 @@
 //! What nearly every series is, plain floats, is packed in place, see [`open_bytes`](super::open_bytes). Everything that few series
 //! have is behind one pointer.
 
+mod stored;
+
 use std::ops::Range;
 
-use super::chunk_log::{ChunkAt, ChunkLog};
+use super::chunk_log::{ChunkAt, ChunkLog, FiledChunk};
 use super::open_bytes::OpenBytes;
 use super::open_chunk::{ChunkPacker, OpenChunk};
 use super::out_of_order::{LateChunk, OutOfOrder};
 use super::sample::{SampleRef, Value, ValueRef, decode_samples};
 use crate::chunk::{ChunkError, EncodedChunk, Encoding, SAMPLES_PER_CHUNK, XorState};
 use crate::model::{TimeInterval, Timestamp, is_stale_nan};
+
+pub(super) use stored::Restoring;
 
 /// A chunk that is full.
 #[derive(Debug, Clone, Copy)]
@@ -104,21 +108,43 @@ pub(super) struct CopiedChunk {
     pub encoding: Encoding,
     /// Which of the selected series it is of, or which replica.
     pub replica: u32,
-    /// Where in the bytes it lies.
-    pub bytes: Range<usize>,
+    pub payload: Payload,
     /// Its place in the log of chunks, and up to when it is in a block, where it is one of samples out of order.
     pub late: Option<(ChunkAt, Timestamp)>,
 }
 
+/// Where the payload of a copied chunk is.
+#[derive(Debug, Clone)]
+pub(super) enum Payload {
+    /// In the bytes that were copied.
+    Copied(Range<usize>),
+    /// In a file: it is not read under the shard's lock.
+    Filed(FiledChunk),
+}
+
 impl ChunkCopies {
+    /// Checks those that lie in files, to be done before any is used and without a lock.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) where one is not as it was written.
+    pub fn check(&self) -> crate::error::Result<()> {
+        self.chunks.iter().try_for_each(|chunk| match &chunk.payload {
+            Payload::Copied(_) => Ok(()),
+            Payload::Filed(filed) => filed.check(),
+        })
+    }
+
     pub fn clear(&mut self) {
         self.chunks.clear();
         self.bytes.clear();
     }
 
     /// The payload.
-    pub fn data(&self, chunk: &CopiedChunk) -> &[u8] {
-        self.bytes.get(chunk.bytes.clone()).unwrap_or_default()
+    pub fn data<'a>(&'a self, chunk: &'a CopiedChunk) -> &'a [u8] {
+        match &chunk.payload {
+            Payload::Copied(range) => self.bytes.get(range.clone()).unwrap_or_default(),
+            Payload::Filed(filed) => filed.bytes(),
+        }
     }
 }
 
@@ -368,23 +394,26 @@ impl Series {
         out: &mut ChunkCopies,
     ) -> Result<(), ChunkError> {
         let ChunkCopies { chunks, bytes } = out;
+        for chunk in self.closed.iter().filter(|chunk| chunk.interval().overlaps(interval)) {
+            let payload = match log.in_file(chunk.at) {
+                Some(filed) => Payload::Filed(filed),
+                None => {
+                    let start = bytes.len();
+                    bytes.extend_from_slice(log.get(chunk.at));
+                    Payload::Copied(start..bytes.len())
+                }
+            };
+            let (interval, encoding) = (chunk.interval(), chunk.encoding);
+            chunks.push(CopiedChunk { interval, encoding, replica, payload, late: None });
+        }
         let mut add = |interval, encoding, late, write: &dyn Fn(&mut Vec<u8>)| {
             let start = bytes.len();
             write(bytes);
-            chunks.push(CopiedChunk { interval, encoding, replica, bytes: start..bytes.len(), late });
+            let payload = Payload::Copied(start..bytes.len());
+            chunks.push(CopiedChunk { interval, encoding, replica, payload, late });
         };
-        for chunk in self.closed.iter().filter(|chunk| chunk.interval().overlaps(interval)) {
-            add(chunk.interval(), chunk.encoding, None, &|out| out.extend_from_slice(log.get(chunk.at)));
-        }
         if let Some(open) = self.open_interval().filter(|open| open.overlaps(interval)) {
-            match self.rare.as_deref().and_then(|rare| rare.open.as_ref()) {
-                Some(chunk) => add(open, chunk.encoding(), None, &|out| out.extend(chunk.payload())),
-                None => add(open, Encoding::Xor, None, &|out| {
-                    let start = out.len();
-                    self.bytes.write(&log.pieces, out);
-                    self.floats.patch(&mut out[start..]);
-                }),
-            }
+            add(open, self.open_encoding(), None, &|out| self.write_open(log, out));
         }
         let Some(late) = self.late().filter(|late| !late.is_empty()) else { return Ok(()) };
         for late in late.chunks.iter().filter(|late| late.chunk.interval().overlaps(interval)) {
@@ -400,6 +429,22 @@ impl Series {
             }
         }
         Ok(())
+    }
+
+    fn open_encoding(&self) -> Encoding {
+        self.rare.as_deref().and_then(|rare| rare.open.as_ref()).map_or(Encoding::Xor, OpenChunk::encoding)
+    }
+
+    /// Appends the payload of the open chunk.
+    fn write_open(&self, log: &ChunkLog, out: &mut Vec<u8>) {
+        match self.rare.as_deref().and_then(|rare| rare.open.as_ref()) {
+            Some(chunk) => out.extend(chunk.payload()),
+            None => {
+                let start = out.len();
+                self.bytes.write(&log.pieces, out);
+                self.floats.patch(&mut out[start..]);
+            }
+        }
     }
 
     /// Drops chunks that lie wholly before `before`; of samples out of order, those that are in a block.

@@ -60,11 +60,29 @@ impl Shard {
         let number = u32::try_from(self.series.len()).map_err(|_| PairsFull)?;
         let at = u32::try_from(self.labels.len()).map_err(|_| PairsFull)?;
         self.pairs.add(number, labels, &mut self.labels)?;
-        self.series.push(Series::new(reference, key, tenant, at));
+        self.push_series(Series::new(reference, key, tenant, at), number);
+        Ok(number)
+    }
+
+    /// Adds a series whose labels are pairs that are here, by number. None where they are not.
+    pub fn add_known(&mut self, key: [u64; 2], reference: u64, tenant: u32, pairs: &[u32]) -> Option<u32> {
+        let number = u32::try_from(self.series.len()).ok()?;
+        let at = u32::try_from(self.labels.len()).ok()?;
+        if !self.pairs.add_numbers(number, pairs) {
+            return None;
+        }
+        super::postings::write_varint(&mut self.labels, u32::try_from(pairs.len()).ok()?);
+        pairs.iter().for_each(|&pair| super::postings::write_varint(&mut self.labels, pair));
+        self.push_series(Series::new(reference, key, tenant, at), number);
+        Some(number)
+    }
+
+    fn push_series(&mut self, series: Series, number: u32) {
+        let (hash, tenant) = (series.key[0], series.tenant);
+        self.series.push(series);
         self.tenants.entry(tenant).or_default().push(number);
         let series = &self.series;
-        self.table.insert_unique(key[0], number, |&i| series[i as usize].key[0]);
-        Ok(number)
+        self.table.insert_unique(hash, number, |&i| series[i as usize].key[0]);
     }
 
     /// The series that stood at `place`, if it is still there.

@@ -107,6 +107,30 @@ struct Inner {
     next_number: u32,
 }
 
+impl Inner {
+    fn add(&mut self, name: &str, settings: &HeadSettings, now: Timestamp) -> Arc<Tenant> {
+        let own = [(settings.tenant_label.as_str(), name)].into_iter().filter(|(label, _)| !label.is_empty());
+        let external = ExternalLabels::from_pairs(settings.external_labels.iter().chain(own));
+        let tenant = Arc::new(Tenant {
+            name: name.into(),
+            number: self.next_number,
+            external,
+            newest: AtomicI64::new(Timestamp::MIN),
+            oldest: AtomicI64::new(Timestamp::MAX),
+            min_valid: AtomicI64::new(Timestamp::MIN),
+            truncated: AtomicI64::new(Timestamp::MIN),
+            written: AtomicI64::new(Timestamp::MIN),
+            seen: AtomicI64::new(now),
+            series: AtomicU64::new(0),
+        });
+        self.by_name.insert(Arc::clone(&tenant.name), Arc::clone(&tenant));
+        self.by_number.insert(tenant.number, Arc::clone(&tenant));
+        // a process does not live to see four thousand million tenants
+        self.next_number = self.next_number.wrapping_add(1);
+        tenant
+    }
+}
+
 impl Tenants {
     /// The tenant of this name, if it wrote.
     pub fn find(&self, name: &str) -> Option<Arc<Tenant>> {
@@ -122,25 +146,29 @@ impl Tenants {
         if let Some(tenant) = inner.by_name.get(name) {
             return Arc::clone(tenant);
         }
-        let own = [(settings.tenant_label.as_str(), name)].into_iter().filter(|(label, _)| !label.is_empty());
-        let external = ExternalLabels::from_pairs(settings.external_labels.iter().chain(own));
-        let tenant = Arc::new(Tenant {
-            name: name.into(),
-            number: inner.next_number,
-            external,
-            newest: AtomicI64::new(Timestamp::MIN),
-            oldest: AtomicI64::new(Timestamp::MAX),
-            min_valid: AtomicI64::new(Timestamp::MIN),
-            truncated: AtomicI64::new(Timestamp::MIN),
-            written: AtomicI64::new(Timestamp::MIN),
-            seen: AtomicI64::new(now()),
-            series: AtomicU64::new(0),
-        });
-        inner.by_name.insert(Arc::clone(&tenant.name), Arc::clone(&tenant));
-        inner.by_number.insert(tenant.number, Arc::clone(&tenant));
-        // a process does not live to see four thousand million tenants
-        inner.next_number = inner.next_number.wrapping_add(1);
-        tenant
+        inner.add(name, settings, now())
+    }
+
+    /// Takes over the tenants of a snapshot, each with its number, and the number that the next new one gets. Only a replay may, and
+    /// only where there are none.
+    pub fn restore<'a>(&self, tenants: impl Iterator<Item = (u32, &'a str)>, next: u32, settings: &HeadSettings) {
+        let mut inner = self.inner.write();
+        for (number, name) in tenants {
+            inner.next_number = number;
+            inner.add(name, settings, Timestamp::MIN);
+        }
+        inner.next_number = next;
+    }
+
+    /// All of them with their numbers, and the number that the next new one gets.
+    pub fn numbered(&self) -> (Vec<Arc<Tenant>>, u32) {
+        let inner = self.inner.read();
+        (inner.by_number.values().cloned().collect(), inner.next_number)
+    }
+
+    /// Forgets everybody. Only a replay that begins anew may.
+    pub fn clear(&self) {
+        *self.inner.write() = Inner::default();
     }
 
     /// Runs `work` while nobody can begin to write to the tenant, if nobody does now and it is idle since `since`. Nothing where

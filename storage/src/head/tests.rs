@@ -10,6 +10,7 @@ mod faults;
 pub(crate) mod golden;
 mod model;
 pub(crate) mod read;
+mod snapshot;
 
 /// A head without tenants' labels, which blocks of the acceptance suite do not have either.
 fn bare(external: &[(String, String)]) -> Head {

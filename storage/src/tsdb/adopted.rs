@@ -73,6 +73,11 @@ impl Adopted {
         Self(Mutex::new(of_prometheus.into_iter().chain(of_receive).collect()))
     }
 
+    /// Whether there are none, or none any more.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     /// Deletes the files of tenants of whom the head has nothing so old; `oldest` says what it has.
     ///
     /// # Errors

@@ -143,13 +143,43 @@ async fn a_process_that_ends_without_a_word_loses_nothing() {
     write(&tsdb, "a", 2, 0, HOUR).await;
     // as the disk is now, without a close
     let copy = tempfile::tempdir().unwrap();
-    std::fs::create_dir(copy.path().join(WAL_DIR)).unwrap();
-    for entry in std::fs::read_dir(folder.path().join(WAL_DIR)).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(WAL_DIR).join(entry.file_name())).unwrap();
-    }
+    copy_all(folder.path(), copy.path());
     let (second, _) = open(copy.path(), &clock).await;
     assert_eq!(read(&second).await, expected("a", 2, 0, HOUR));
+}
+
+#[tokio::test]
+async fn a_start_goes_on_from_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(7 * HOUR));
+    let (tsdb, _) = open(folder.path(), &clock).await;
+    write(&tsdb, "a", 3, 0, 7 * HOUR).await;
+    tsdb.write_snapshot(Arc::new(Arc::clone(&tsdb.cutting).lock_owned().await)).await;
+    write(&tsdb, "a", 3, 7 * HOUR, 7 * HOUR + 5 * MINUTE).await;
+    write(&tsdb, "b", 1, 7 * HOUR, 7 * HOUR + 5 * MINUTE).await;
+    let mut all = expected("a", 3, 0, 7 * HOUR + 5 * MINUTE);
+    all.extend(expected("b", 1, 7 * HOUR, 7 * HOUR + 5 * MINUTE));
+    let crashed = tempfile::tempdir().unwrap();
+    copy_all(folder.path(), crashed.path());
+    let (second, replay) = open(crashed.path(), &clock).await;
+    assert_eq!((replay.restored.map(|restored| restored.series), replay.samples), (Some(3), 4 * 5));
+    assert_eq!(read(&second).await, all);
+
+    // what is in blocks is not in the head again, whichever snapshot is there
+    assert_eq!(second.cut(Cut::Due).await.unwrap().len(), 3);
+    second.close().await.unwrap();
+    drop(second);
+    let (third, replay) = open(crashed.path(), &clock).await;
+    assert_eq!((replay.restored.map(|restored| restored.series), replay.samples), (Some(4), 0));
+    assert_eq!(read(&third).await, all);
+    third.close().await.unwrap();
+    std::fs::remove_dir_all(crashed.path().join(WAL_DIR)).unwrap();
+    copy_all(&folder.path().join(WAL_DIR), &crashed.path().join(WAL_DIR));
+    let (fourth, replay) = open(crashed.path(), &clock).await;
+    assert!(replay.restored.is_some());
+    assert_eq!(read(&fourth).await, all);
+    let oldest = fourth.head().tenants().iter().map(|tenant| tenant.interval.mint).min();
+    assert!(oldest >= Some(4 * HOUR), "chunks that end before the blocks do stay out: {oldest:?}");
 }
 
 #[tokio::test]

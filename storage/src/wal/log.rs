@@ -26,6 +26,14 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(pub(super) u64);
 
+impl Lsn {
+    /// Bytes of records that were appended before, since the log was opened.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
 /// An open log. Shared by reference or `Arc`; every method may be called from any thread.
 ///
 /// Dropping it writes what was appended, in the background; [`close`](Self::close) also waits and says whether it worked.

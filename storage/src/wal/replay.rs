@@ -1,5 +1,7 @@
 //! Reading a log at start: the newest checkpoint, then the segments after it, in order.
 //!
+//! Who knows what the log had when a segment began reads from that one on; what stands before it is neither read nor mended.
+//!
 //! 1. What an interrupted start or checkpoint left is tidied up.
 //! 2. Where the newest checkpoint is damaged and an older one is there, the older is read first, and the segments from it on,
 //!    as far as they are there: what they repeat is harmless, what they add was lost.
@@ -60,12 +62,14 @@ pub struct Damage {
 }
 
 /// Hands all records of the log in `dir` to `visit`, each with the segment that it stands in (those of a checkpoint with the
-/// checkpoint's number), and mends what is damaged. A folder that does not exist is an empty log.
+/// checkpoint's number), from segment `from` on where that is given, and mends what is damaged. A folder that does not exist is an
+/// empty log.
 ///
 /// # Errors
 /// A file that cannot be read, and what `visit` returns. Damage is no error.
 pub fn replay(
     dir: &Path,
+    from: Option<SegmentNumber>,
     disk: &dyn Disk,
     visit: &mut dyn FnMut(SegmentNumber, &[u8]) -> Result<()>,
 ) -> Result<Replay> {
@@ -76,6 +80,10 @@ pub fn replay(
     let mut result = Replay { checkpoint: newest(&checkpoints), ..Replay::default() };
     result.next_segment = newest(&segments).max(result.checkpoint).map_or(0, |last| last + 1);
 
+    if let Some(from) = from {
+        replay_segments(dir, disk, &segments, from, &mut result, visit)?;
+        return Ok(result);
+    }
     let mut first_used = checkpoints.len().saturating_sub(1);
     while first_used > 0 && !is_undamaged(disk, &checkpoints[first_used].1)? {
         first_used -= 1;
@@ -87,12 +95,36 @@ pub fn replay(
         }
     }
     let after = checkpoints.get(first_used).map(|(number, _)| *number);
-    let last = newest(&segments);
-    for (number, file) in segments.iter().filter(|(number, _)| Some(*number) > after) {
-        let is_last = Some(*number) == last;
-        replay_file(dir, disk, file, is_last, &mut result, &mut |record| visit(*number, record))?;
-    }
+    replay_segments(dir, disk, &segments, after.map_or(0, |after| after + 1), &mut result, visit)?;
     Ok(result)
+}
+
+/// Replays those of the segments of a log that are `from` or later.
+fn replay_segments(
+    dir: &Path,
+    disk: &dyn Disk,
+    segments: &[(SegmentNumber, PathBuf)],
+    from: SegmentNumber,
+    result: &mut Replay,
+    visit: &mut dyn FnMut(SegmentNumber, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let last = segments.last().map(|(number, _)| *number);
+    segments.iter().filter(|(number, _)| *number >= from).try_for_each(|(number, file)| {
+        replay_file(dir, disk, file, Some(*number) == last, result, &mut |record| visit(*number, record))
+    })
+}
+
+/// Whether the log in `dir` goes on with segment `from`, or has all that come after what stands before it.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn can_begin_at(dir: &Path, disk: &dyn Disk, from: SegmentNumber) -> Result<bool> {
+    let numbers: Vec<SegmentNumber> =
+        segments::list_segments(disk, dir)?.into_iter().map(|(number, _)| number).collect();
+    let checkpoint = segments::list_checkpoints(disk, dir)?.last().map(|(number, _)| *number);
+    // a checkpoint stands for segments that were read into no snapshot
+    let is_newer = checkpoint.is_none_or(|checkpoint| checkpoint < from);
+    Ok(is_newer && numbers.last().is_some_and(|last| numbers.contains(&from) || last + 1 == from))
 }
 
 /// Hands the whole records of the newest checkpoint and of the segments after it through `through`, all of which are finished, to

@@ -19,7 +19,7 @@ pub(super) fn replayed(disk: &dyn Disk) -> (Vec<Vec<u8>>, Replay) {
 
 pub(super) fn replayed_at(dir: &Path, disk: &dyn Disk) -> (Vec<Vec<u8>>, Replay) {
     let mut records = Vec::new();
-    let report = replay(dir, disk, &mut |_, record| {
+    let report = replay(dir, None, disk, &mut |_, record| {
         records.push(record.to_vec());
         Ok(())
     });

@@ -16,7 +16,15 @@ const WAL: &str = "/tsdb/wal";
 fn replayed(disk: &dyn Disk) -> (Head, SegmentNumber) {
     let head = bare(&[]);
     let wal = Path::new(WAL);
-    let sources = ReplaySources { wal, chunks_head: None, wbl: None, tenant: "", blocks_end: &|_| None, adopted: &[] };
+    let sources = ReplaySources {
+        snapshot: None,
+        wal,
+        chunks_head: None,
+        wbl: None,
+        tenant: "",
+        blocks_end: &|_| None,
+        adopted: &[],
+    };
     let replay = head.replay(sources, disk).unwrap();
     assert_eq!(replay.wal.damage, []);
     (head, replay.wal.next_segment)

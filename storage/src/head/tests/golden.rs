@@ -92,6 +92,7 @@ async fn the_log_of_a_killed_prometheus() {
     let expected = dump(&std::fs::read_to_string(golden("wal.dump.txt").unwrap()).unwrap());
     let head = bare(&[]);
     let sources = ReplaySources {
+        snapshot: None,
         wal: folder.path(),
         chunks_head: None,
         wbl: None,
@@ -127,6 +128,7 @@ async fn the_data_directory_of_a_prometheus() {
         Head::new(HeadSettings { max_exemplars: 1_000, ..bare(&[]).settings().clone() }, Arc::new(ManualClock::new(0)));
     let (wal, wbl, chunks) = (folder.path().join("wal"), folder.path().join("wbl"), folder.path().join("chunks_head"));
     let sources = ReplaySources {
+        snapshot: None,
         wal: &wal,
         chunks_head: Some(&chunks),
         wbl: Some(&wbl),

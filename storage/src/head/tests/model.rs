@@ -16,14 +16,14 @@ const BLOCK_MS: i64 = 1_000;
 const WINDOW_MS: i64 = 3_000;
 
 #[derive(Debug, Clone)]
-enum Op {
+pub(super) enum Op {
     /// A sample of a series, so many milliseconds after the newest of all.
     Append { series: u8, after: i64 },
     /// All complete ranges go into blocks.
     Cut,
 }
 
-fn ops() -> impl Strategy<Value = Vec<Op>> {
+pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let append = (0..3_u8, prop_oneof![4 => 0..40_i64, 1 => -3_500..0_i64, 1 => 100..900_i64])
         .prop_map(|(series, after)| Op::Append { series, after });
     prop::collection::vec(prop_oneof![60 => append, 1 => Just(Op::Cut)], 1..400)
@@ -101,7 +101,7 @@ pub(super) fn settings() -> HeadSettings {
     }
 }
 
-fn cut(head: &Head, newest: Timestamp, folder: &Path, blocks: &mut u64) {
+pub(super) fn cut(head: &Head, newest: Timestamp, folder: &Path, blocks: &mut u64) {
     for range in head.ranges("x") {
         if range.maxt + BLOCK_MS / 2 > newest {
             continue;
@@ -118,6 +118,7 @@ fn cut(head: &Head, newest: Timestamp, folder: &Path, blocks: &mut u64) {
 fn with_log(folder: &Path) -> (Head, HeadReplay) {
     let head = Head::new(settings(), Arc::new(ManualClock::new(0)));
     let sources = ReplaySources {
+        snapshot: None,
         wal: folder,
         chunks_head: None,
         wbl: None,
@@ -133,7 +134,7 @@ fn with_log(folder: &Path) -> (Head, HeadReplay) {
     (head, replay)
 }
 
-async fn blocks(folder: &Path) -> Samples {
+pub(super) async fn blocks(folder: &Path) -> Samples {
     let cache = SideIndexCache::new(SideIndexSettings::default());
     read_all(&LocalDirStore::open(folder, cache).await.unwrap()).await
 }
