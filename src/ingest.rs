@@ -101,7 +101,9 @@ impl IngestSettings {
         };
         let default_tenant = flags.default_tenant.clone();
         let max_bytes = flags.max_retention_bytes.0 as u64;
-        let tsdb = TsdbSettings { head, wal, default_tenant, retention_ms: ms(flags.retention), max_bytes };
+        let snapshot_log_bytes = flags.snapshot_log_size.0 as u64;
+        let retention_ms = ms(flags.retention);
+        let tsdb = TsdbSettings { head, wal, default_tenant, retention_ms, max_bytes, snapshot_log_bytes };
         let tenant_field = flags.tenant_certificate_field.map(|field| match field {
             CertificateTenant::Organization => CertificateField::Organization,
             CertificateTenant::OrganizationalUnit => CertificateField::OrganizationalUnit,
@@ -265,14 +267,14 @@ impl Ingest {
     pub async fn maintain(&self) {
         let chunks = async {
             loop {
-                tokio::time::sleep(CHUNKS_INTERVAL).await;
-                self.tsdb.move_chunks().await;
+                let pause = if self.tsdb.move_chunks().await { CHUNKS_INTERVAL } else { MAINTENANCE_INTERVAL };
+                tokio::time::sleep(pause).await;
             }
         };
         let snapshots = async {
             loop {
-                tokio::time::sleep(SNAPSHOT_INTERVAL).await;
-                self.tsdb.snapshot().await;
+                let pause = if self.tsdb.snapshot().await { SNAPSHOT_INTERVAL } else { MAINTENANCE_INTERVAL };
+                tokio::time::sleep(pause).await;
             }
         };
         let blocks = async {

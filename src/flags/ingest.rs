@@ -111,6 +111,10 @@ pub struct IngestFlags {
     /// Most bytes of local blocks of a tenant, as 512MB; the oldest go first, with a bucket only when they are uploaded. 0 is no limit
     #[arg(long = "tsdb.max-retention-bytes", value_name = "BYTES", default_value = "0", value_parser = parse_byte_size_or_zero)]
     pub max_retention_bytes: ByteSize,
+    /// A snapshot of the head is written when the log has grown by this since the last one, or by twice the snapshot's size where that
+    /// is more: the next start reads no more of the log. 0 writes one a second
+    #[arg(long = "tsdb.snapshot-log-size", value_name = "BYTES", default_value = "128MiB", value_parser = parse_byte_size_or_zero, hide = true)]
+    pub snapshot_log_size: ByteSize,
     /// Time that a block covers
     #[arg(long = "tsdb.min-block-duration", value_name = "DURATION", default_value = "2h", value_parser = duration, hide = true)]
     pub min_block_duration: Duration,

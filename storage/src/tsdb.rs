@@ -67,6 +67,8 @@ pub struct TsdbSettings {
     pub retention_ms: i64,
     /// Most bytes of blocks of one tenant here; 0 is no limit.
     pub max_bytes: u64,
+    /// Bytes of the log after which a [snapshot](Tsdb::snapshot) is due; 0 is at every call.
+    pub snapshot_log_bytes: u64,
 }
 
 /// The head, its log and its blocks.
@@ -186,34 +188,16 @@ impl Tsdb {
     /// call waits until the block under way is written, and goes on behind it.
     ///
     /// # Errors
-    /// What cannot be written; what was cut until then stays, and the head keeps what was not.
+    /// The first of what cannot be written; what was cut until then stays, the head keeps what was not, and other tenants' blocks are cut.
     pub async fn cut(&self, which: Cut) -> Result<Vec<CutBlock>> {
         let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
         self.finish_half_cut().await?;
-        let mut cut = Vec::new();
+        let (mut cut, mut failed) = (Vec::new(), None);
         for (tenant, ranges) in self.ranges_to_cut(which) {
-            let folder = self.blocks.folder_of(&tenant).await?;
-            let mut end = Timestamp::MIN;
-            self.is_half_cut.store(true, Ordering::SeqCst);
-            for range in ranges {
-                let (head, tenant, folder) = (Arc::clone(&self.head), tenant.clone(), folder.clone());
-                let alone = Arc::clone(&alone);
-                let id = BlockId::new(Ulid::from_datetime(self.clock_time()));
-                let (tenant, meta) = blocking(move || {
-                    let meta = head.cut_block(&tenant, range, &folder, id);
-                    drop(alone);
-                    (tenant, meta)
-                })
-                .await?;
-                cut.extend(meta?.map(|meta| CutBlock { tenant, meta }));
-                end = end.max(range.maxt);
+            if let Err(error) = self.cut_tenant(&tenant, ranges, &alone, &mut cut).await {
+                tracing::error!(tenant, %error, "cannot cut a block");
+                failed.get_or_insert(error);
             }
-            self.blocks.reload(&tenant).await?;
-            // a reader who takes longer is told to begin anew
-            let _ = tokio::time::timeout(READERS_WAIT, self.head.readers_done(end)).await;
-            let (head, tenant) = (Arc::clone(&self.head), tenant.clone());
-            blocking(move || head.truncate(&[(&tenant, end)])).await?;
-            self.is_half_cut.store(false, Ordering::SeqCst);
         }
         if !cut.is_empty() {
             let (head, disk, folder) = (Arc::clone(&self.head), Arc::clone(&self.disk), self.folder.join(WAL_DIR));
@@ -222,32 +206,75 @@ impl Tsdb {
             self.write_snapshot(alone).await;
         }
         self.remove_adopted()?;
-        Ok(cut)
+        failed.map_or(Ok(cut), Err)
+    }
+
+    /// Cuts these ranges of a tenant, ascending, up to the first that fails.
+    async fn cut_tenant(
+        &self,
+        tenant: &str,
+        ranges: Vec<TimeRange>,
+        alone: &Arc<OwnedMutexGuard<()>>,
+        cut: &mut Vec<CutBlock>,
+    ) -> Result<()> {
+        let folder = self.blocks.folder_of(tenant).await?;
+        let (mut end, mut result) = (Timestamp::MIN, Ok(()));
+        self.is_half_cut.store(true, Ordering::SeqCst);
+        for range in ranges {
+            let (head, name, folder) = (Arc::clone(&self.head), tenant.to_owned(), folder.clone());
+            let alone = Arc::clone(alone);
+            let id = BlockId::new(Ulid::from_datetime(self.clock_time()));
+            let meta = blocking(move || {
+                let meta = head.cut_block(&name, range, &folder, id);
+                drop(alone);
+                meta
+            });
+            match meta.await.flatten() {
+                Ok(meta) => cut.extend(meta.map(|meta| CutBlock { tenant: tenant.to_owned(), meta })),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            end = end.max(range.maxt);
+        }
+        if end > Timestamp::MIN {
+            self.blocks.reload(tenant).await?;
+            // a reader who takes longer is told to begin anew
+            let _ = tokio::time::timeout(READERS_WAIT, self.head.readers_done(end)).await;
+            let (head, name) = (Arc::clone(&self.head), tenant.to_owned());
+            blocking(move || head.truncate(&[(&name, end)])).await?;
+        }
+        self.is_half_cut.store(false, Ordering::SeqCst);
+        result
     }
 
     /// Moves closed chunks of the head from memory to files, where enough of them are in it. To be called again and again while samples
-    /// come. Where the disk refuses, they stay in memory.
-    pub async fn move_chunks(&self) {
+    /// come. Where the disk refuses, they stay in memory, and false is returned.
+    pub async fn move_chunks(&self) -> bool {
         let (files, head) = (Arc::clone(&self.files), Arc::clone(&self.head));
         let moved = blocking(move || files.move_chunks(&head)).await.flatten();
-        if let Err(error) = moved {
-            tracing::warn!(%error, "cannot move chunks of the head to a file; they stay in memory");
-        }
+        moved
+            .inspect_err(
+                |error| tracing::warn!(%error, "cannot move chunks of the head to a file; they stay in memory"),
+            )
+            .is_ok()
     }
 
     /// Writes a snapshot of the head, where the log has grown much since the last one: the next start reads the log from there. That it
-    /// cannot be written is told, and costs time at that start, nothing else.
-    pub async fn snapshot(&self) {
-        if self.files.is_snapshot_due(self.wal.end().bytes()) {
-            let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
-            self.write_snapshot(alone).await;
+    /// cannot be written is told, and costs time at that start, nothing else; then false is returned.
+    pub async fn snapshot(&self) -> bool {
+        if !self.files.is_snapshot_due(self.wal.end().bytes(), self.settings.snapshot_log_bytes) {
+            return true;
         }
+        let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
+        self.write_snapshot(alone).await
     }
 
-    async fn write_snapshot(&self, alone: Arc<OwnedMutexGuard<()>>) {
+    async fn write_snapshot(&self, alone: Arc<OwnedMutexGuard<()>>) -> bool {
         // their files are read at every start, before the log
         if !self.adopted.is_empty() {
-            return;
+            return true;
         }
         let (files, head, wal) = (Arc::clone(&self.files), Arc::clone(&self.head), Arc::clone(&self.wal));
         let written = blocking(move || {
@@ -257,9 +284,9 @@ impl Tsdb {
             drop(alone);
             written
         });
-        if let Err(error) = written.await.flatten() {
-            tracing::warn!(%error, "cannot write a snapshot of the head; the next start takes longer");
-        }
+        let told =
+            |error: &Error| tracing::warn!(%error, "cannot write a snapshot of the head; the next start takes longer");
+        written.await.flatten().inspect_err(told).is_ok()
     }
 
     /// Sees what a cut had written that was given up, and drops it from the head: it is not to be cut again.

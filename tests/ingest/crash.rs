@@ -54,11 +54,13 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
 fn over_one_folder(wanted: u64, rounds: &mut Rounds) {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::new(&GROUPS, recently());
-    let start = || Server::start(folder.path(), &["--tsdb.out-of-order.time-window=1h"]);
+    let flags = ["--tsdb.out-of-order.time-window=1h", "--tsdb.snapshot-log-size=0"];
+    let start = || Server::start(folder.path(), &flags[..1]);
     // from receipt to answer, at its quickest
     let mut quickest = Duration::MAX;
     for round in 0..wanted {
-        let mut server = start();
+        // every other process writes snapshots as soon as it starts, so that it is killed in their midst too
+        let mut server = Server::start(folder.path(), &flags[..1 + round as usize % 2]);
         ledger.check_newest(&server, 8);
         for write in 0..1 + round % 3 {
             let request = ledger.next(((round + write) % GROUPS.len() as u64) as usize);

@@ -36,8 +36,6 @@ const UNFINISHED: &str = ".tmp";
 const MOVE_BYTES: usize = 16 << 20;
 /// Bytes of a file of chunks at which another one begins.
 const FILE_BYTES: usize = 64 << 20;
-/// A log that grew by less since the last snapshot is read quickly.
-const SNAPSHOT_LOG_BYTES: u64 = 128 << 20;
 
 /// A file of chunks.
 #[derive(Debug)]
@@ -217,12 +215,12 @@ impl HeadFiles {
         log_end.wrapping_sub(self.state.lock().log_end)
     }
 
-    /// Whether the log grew so much since the last snapshot, up to `log_end`, that a new one is due.
+    /// Whether the log grew by `log_bytes` or more since the last snapshot, up to `log_end`, and by twice what that takes up: one that is
+    /// large must not be most of what is written. With 0 for `log_bytes` always.
     #[must_use]
-    pub fn is_snapshot_due(&self, log_end: u64) -> bool {
-        // one that is large is not written so often: it must not be most of what is written
-        let enough = SNAPSHOT_LOG_BYTES.max(self.state.lock().snapshot_bytes.saturating_mul(2));
-        self.log_since_snapshot(log_end) >= enough
+    pub fn is_snapshot_due(&self, log_end: u64, log_bytes: u64) -> bool {
+        let snapshot_bytes = self.state.lock().snapshot_bytes;
+        log_bytes == 0 || self.log_since_snapshot(log_end) >= log_bytes.max(snapshot_bytes.saturating_mul(2))
     }
 
     /// Writes a snapshot of the head, from which a replay goes on with `segment` of the log. Everything in the log before that segment
@@ -235,7 +233,10 @@ impl HeadFiles {
         self.move_full(head)?;
         let unfinished = self.folder.join(format!("{SNAPSHOT}{segment:08}{UNFINISHED}"));
         let path = self.folder.join(format!("{SNAPSHOT}{segment:08}"));
-        let written = snapshot::write(head, segment, &unfinished)?;
+        let written = snapshot::write(head, segment, &unfinished).inspect_err(|_| {
+            // what is left of it goes with the next one, if not now
+            let _ = std::fs::remove_file(&unfinished);
+        })?;
         std::fs::rename(&unfinished, &path).map_err(|error| Error::io(&path, error))?;
         let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
         synced.map_err(|error| Error::io(&self.folder, error))?;

@@ -32,6 +32,7 @@ fn settings() -> TsdbSettings {
         default_tenant: "default-tenant".to_owned(),
         retention_ms: 24 * HOUR,
         max_bytes: 0,
+        snapshot_log_bytes: 128 << 20,
     }
 }
 
@@ -154,7 +155,7 @@ async fn a_start_goes_on_from_a_snapshot() {
     let clock = Arc::new(ManualClock::new(7 * HOUR));
     let (tsdb, _) = open(folder.path(), &clock).await;
     write(&tsdb, "a", 3, 0, 7 * HOUR).await;
-    tsdb.write_snapshot(Arc::new(Arc::clone(&tsdb.cutting).lock_owned().await)).await;
+    assert!(tsdb.write_snapshot(Arc::new(Arc::clone(&tsdb.cutting).lock_owned().await)).await);
     write(&tsdb, "a", 3, 7 * HOUR, 7 * HOUR + 5 * MINUTE).await;
     write(&tsdb, "b", 1, 7 * HOUR, 7 * HOUR + 5 * MINUTE).await;
     let mut all = expected("a", 3, 0, 7 * HOUR + 5 * MINUTE);
@@ -180,6 +181,30 @@ async fn a_start_goes_on_from_a_snapshot() {
     assert_eq!(read(&fourth).await, all);
     let oldest = fourth.head().tenants().iter().map(|tenant| tenant.interval.mint).min();
     assert!(oldest >= Some(4 * HOUR), "chunks that end before the blocks do stay out: {oldest:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_whose_blocks_cannot_be_written_holds_no_other_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(4 * HOUR));
+    let (tsdb, _) = open(folder.path(), &clock).await;
+    for tenant in ["a", "b"] {
+        write(&tsdb, tenant, 1, 0, 4 * HOUR).await;
+    }
+    std::fs::write(folder.path().join("a"), "no folder").unwrap();
+    let error = tsdb.cut(Cut::Due).await.unwrap_err().to_string();
+    assert!(error.contains("/a"), "{error}");
+    let oldest = |tenant: &str| {
+        let tenants = tsdb.head().tenants();
+        tenants.iter().find(|known| &*known.name == tenant).map(|known| known.interval.mint)
+    };
+    assert_eq!((oldest("a"), oldest("b")), (Some(0), Some(2 * HOUR)));
+    std::fs::remove_file(folder.path().join("a")).unwrap();
+    let cut = tsdb.cut(Cut::Due).await.unwrap();
+    assert_eq!(cut.iter().map(|block| block.tenant.as_str()).collect::<Vec<_>>(), ["a"]);
+    let mut all = expected("a", 1, 0, 4 * HOUR);
+    all.extend(expected("b", 1, 0, 4 * HOUR));
+    assert_eq!(read(&tsdb).await, all);
 }
 
 #[tokio::test]
