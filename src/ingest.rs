@@ -151,7 +151,8 @@ fn otlp_settings(flags: &TranslationFlags) -> OtlpSettings {
 fn shipper_settings(flags: &ShipperFlags) -> ShipperSettings {
     let defaults = ShipperSettings::new(BlockSource::Receive);
     let concurrency = if flags.upload_concurrency == 0 { defaults.concurrency } else { flags.upload_concurrency };
-    ShipperSettings { concurrency, allow_out_of_order: flags.allow_out_of_order_uploads, ..defaults }
+    let hash = flags.hash.flatten();
+    ShipperSettings { concurrency, allow_out_of_order: flags.allow_out_of_order_uploads, hash, ..defaults }
 }
 
 /// The folder in use.
