@@ -15,7 +15,7 @@ use crate::data_dir::DataDir;
 use crate::flags::AllFlags;
 use crate::ingest::IngestSettings;
 use crate::query::{IngestRole, QueryRole, background_threads};
-use crate::settings;
+use crate::{settings, tenancy};
 
 /// How long a block that is in the bucket of the data directory is kept beside it where it was cut: the disk is the same, so a copy
 /// is of use only until the bucket's has been read for some time.
@@ -50,6 +50,7 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
         sync_interval: flags.sync_block_duration,
         compaction,
         grpc: Some(settings::grpc_settings(&flags.grpc)?),
+        tenants: tenancy::read_tenants(&flags.query.tenancy, Some(&flags.ingest))?,
         ingest: Some(IngestRole {
             folder: data_dir.tsdb(),
             settings: if compacts && own { ingest.with_copies_kept(COPIES_KEPT) } else { ingest },

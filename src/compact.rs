@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use compat::http::{Readiness, StatusApi, register_process};
 use compat::objstore::Bucket;
+use compat::tenant::ReadTenants;
 use engine::ProcessPool;
 use engine::compact::OverlapMerge;
 use prometheus_client::registry::Registry;
@@ -85,7 +86,7 @@ async fn serve(
         return compaction.once().await;
     }
     let serves_blocks = !flags.disable_web || flags.no_disable_web;
-    let v1 = if serves_blocks { compaction.blocks().clone().router() } else { axum::Router::new() };
+    let v1 = if serves_blocks { compaction.blocks().clone().router(&ReadTenants::All) } else { axum::Router::new() };
     let status = StatusApi::new(status, clock, readiness.clone(), registry);
     let work = async {
         compaction.forever().await;

@@ -11,6 +11,7 @@ mod ingest;
 mod load;
 mod receive;
 mod select;
+mod tenancy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub use self::ingest::{CertificateTenant, IngestFlags, ReceiveFlags, WalSync, Wr
 pub use self::load::{LoadFlags, Start};
 pub use self::receive::{IdleFlags, LimitFlags, ShipperFlags, TranslationFlags};
 pub use self::select::{RelabelSelectFlags, SelectFlags};
+pub use self::tenancy::TenancyFlags;
 use crate::memory::{ByteSize, parse_byte_size, parse_byte_size_or_zero};
 
 /// Long-term storage for Prometheus metrics, and PromQL and SQL over them.
@@ -226,6 +228,8 @@ pub struct QueryFlags {
     /// Experimental parts of PromQL; may be repeated, or hold several with commas
     #[arg(long = "enable-feature", value_name = "FEATURE", value_delimiter = ',')]
     pub features: Vec<Feature>,
+    #[command(flatten)]
+    pub tenancy: TenancyFlags,
 }
 
 /// A part of PromQL that Prometheus may still change.

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use compat::http::QueryGate;
+use compat::tenant::{NoTenant, ReadTenants};
 use compat::web::WebAuth;
 use engine::sql::SqlEngine;
-use flight::{Admission, AdmissionPass, Authenticator, FlightSettings, FlightSql};
+use flight::{Admission, AdmissionPass, Authenticator, FlightSettings, FlightSql, Tenants};
+use http::HeaderMap;
 use storage::Clock;
+use storage::model::TenantScope;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -33,7 +36,8 @@ pub async fn listen(settings: Option<&GrpcSettings>) -> anyhow::Result<Option<Gr
 }
 
 impl GrpcPort {
-    /// Flight SQL over `sql`, whose statements pass `gate` and whose callers are `users`; without any, everybody may call.
+    /// Flight SQL over `sql`, whose statements pass `gate` and whose callers are `users`; without any, everybody may call. `tenants`
+    /// says what they see.
     ///
     /// # Errors
     /// Where it cannot be put together.
@@ -42,7 +46,7 @@ impl GrpcPort {
         sql: SqlEngine,
         version: &str,
         clock: &Arc<dyn Clock>,
-        gate: Arc<QueryGate>,
+        (gate, tenants): (Arc<QueryGate>, &ReadTenants),
         users: &Option<Arc<WebAuth>>,
     ) -> anyhow::Result<GrpcServer> {
         let authenticator = users.clone().map(|users| Arc::new(WebUsers(users)) as Arc<dyn Authenticator>);
@@ -50,7 +54,7 @@ impl GrpcPort {
             version: version.to_owned(),
             clock: Arc::clone(clock),
             authenticator,
-            tenants: None,
+            tenants: tenants.enforced().then(|| Arc::new(ReadBy(tenants.clone())) as Arc<dyn Tenants>),
             admission: Some(Arc::new(SharedGate(gate))),
         };
         let service = FlightSql::try_new(sql, settings).context("cannot put Flight SQL together")?;
@@ -79,6 +83,19 @@ struct WebUsers(Arc<WebAuth>);
 impl Authenticator for WebUsers {
     async fn check(&self, credentials: Option<(&str, &str)>) -> bool {
         self.0.check(credentials.map(|(user, password)| (user, password.as_bytes()))).await.is_ok()
+    }
+}
+
+/// The rule of the HTTP API. No call shows a certificate, since gRPC speaks no TLS yet.
+#[derive(Debug)]
+struct ReadBy(ReadTenants);
+
+impl Tenants for ReadBy {
+    fn scope(&self, metadata: &HeaderMap) -> Result<TenantScope, flight::NoTenant> {
+        self.0.scope(metadata, None).map_err(|error| match error {
+            NoTenant::NoCertificate | NoTenant::NoField(_) => flight::NoTenant::Unproven(error.to_string()),
+            _ => flight::NoTenant::Invalid(error.to_string()),
+        })
     }
 }
 

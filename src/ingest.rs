@@ -10,11 +10,8 @@ use axum::Router;
 use compat::http::{HeadCollector, LimitMetrics, ShipperMetrics, tenant_status_router};
 use compat::objstore::Bucket;
 use compat::relabel::Relabel;
-use compat::remote::{
-    CertificateField, Dialect, HeadTarget, OtlpSettings, WriteSettings, Writer, is_valid_tenant, otlp_router,
-    write_router,
-};
-use http::HeaderName;
+use compat::remote::{Dialect, HeadTarget, OtlpSettings, WriteSettings, Writer, otlp_router, write_router};
+use compat::tenant::ReadTenants;
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use storage::Clock;
@@ -28,9 +25,9 @@ use storage::tsdb::{Cut, Tsdb, TsdbSettings};
 use storage::wal::{Compression, RealDisk, SyncPolicy, WalSettings};
 use tokio::sync::Mutex;
 
-use crate::flags::{CertificateTenant, IngestFlags, ShipperFlags, TranslationFlags, WalSync};
+use crate::flags::{IngestFlags, ShipperFlags, TranslationFlags, WalSync};
 use crate::limits::{Limits, LimitsSettings};
-use crate::settings;
+use crate::{settings, tenancy};
 
 /// How often blocks are cut, uploaded and deleted, where there are any to.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
@@ -73,12 +70,7 @@ impl IngestSettings {
         if flags.min_block_duration.is_zero() {
             bail!("--tsdb.min-block-duration=0s: a block needs some time");
         }
-        if !is_valid_tenant(&flags.default_tenant) {
-            bail!("--receive.default-tenant-id={}: not a tenant's name", flags.default_tenant);
-        }
-        let header = flags.tenant_header.to_ascii_lowercase();
-        let tenant_header = HeaderName::try_from(header)
-            .with_context(|| format!("--receive.tenant-header={}: not a header's name", flags.tenant_header))?;
+        let tenants = tenancy::write_rule(flags)?;
         let labels = settings::external_labels("--label", &flags.labels)?;
         let head = HeadSettings {
             out_of_order_window_ms: ms(flags.out_of_order_window),
@@ -104,20 +96,13 @@ impl IngestSettings {
         let snapshot_log_bytes = flags.snapshot_log_size.0 as u64;
         let retention_ms = ms(flags.retention);
         let tsdb = TsdbSettings { head, wal, default_tenant, retention_ms, max_bytes, snapshot_log_bytes };
-        let tenant_field = flags.tenant_certificate_field.map(|field| match field {
-            CertificateTenant::Organization => CertificateField::Organization,
-            CertificateTenant::OrganizationalUnit => CertificateField::OrganizationalUnit,
-            CertificateTenant::CommonName => CertificateField::CommonName,
-        });
-        if tenant_field.is_some() && flags.split_tenant_label.is_some() {
+        if tenants.certificate.is_some() && flags.split_tenant_label.is_some() {
             tracing::warn!(
                 "--receive.split-tenant-label-name lets a client write to other tenants than its certificate names"
             );
         }
         let write = WriteSettings {
-            tenant_header,
-            tenant_field,
-            default_tenant: flags.default_tenant.clone(),
+            tenants,
             split_label: flags.split_tenant_label.clone(),
             relabel: relabel(&flags.translation)?,
             ahead_max: (!flags.max_future.is_zero()).then_some(flags.max_future),
@@ -143,7 +128,7 @@ impl IngestSettings {
     /// # Errors
     /// Where it does not.
     pub fn check_certificates(&self, verified: bool) -> anyhow::Result<()> {
-        if self.write.tenant_field.is_some() && !verified {
+        if self.write.tenants.certificate.is_some() && !verified {
             bail!(
                 "--receive.tenant-certificate-field needs client certificates that are verified where writes come in: \
                  --remote-write.server-tls-client-ca, or client_auth_type RequireAndVerifyClientCert in the file of --http.config"
@@ -172,7 +157,8 @@ fn otlp_settings(flags: &TranslationFlags) -> OtlpSettings {
 fn shipper_settings(flags: &ShipperFlags) -> ShipperSettings {
     let defaults = ShipperSettings::new(BlockSource::Receive);
     let concurrency = if flags.upload_concurrency == 0 { defaults.concurrency } else { flags.upload_concurrency };
-    ShipperSettings { concurrency, allow_out_of_order: flags.allow_out_of_order_uploads, ..defaults }
+    let hash = flags.hash.flatten();
+    ShipperSettings { concurrency, allow_out_of_order: flags.allow_out_of_order_uploads, hash, ..defaults }
 }
 
 /// The folder in use.
@@ -255,11 +241,9 @@ impl Ingest {
         }
     }
 
-    /// What a Thanos receive tells of its tenants' heads.
-    pub fn status_router(&self) -> Router {
-        let settings = &self.writer.settings;
-        let (header, tenant) = (settings.tenant_header.clone(), settings.default_tenant.clone());
-        tenant_status_router(Arc::clone(self.tsdb.head()), header, tenant)
+    /// What a Thanos receive tells of its tenants' heads; of its own to each, where they do not `read` what others wrote.
+    pub fn status_router(&self, read: &ReadTenants) -> Router {
+        tenant_status_router(Arc::clone(self.tsdb.head()), self.writer.settings.tenants.clone(), read.enforced())
     }
 
     /// Keeps memory and restarts small, cuts, uploads and deletes blocks, and looks for new limits, again and again. What fails is told

@@ -16,6 +16,7 @@ mod receive;
 mod server;
 mod settings;
 mod signals;
+mod tenancy;
 mod tools;
 mod version;
 mod worker;

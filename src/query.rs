@@ -13,13 +13,14 @@ use compat::http::{
 };
 use compat::objstore::Bucket;
 use compat::remote::{Dialect, ReadSettings, Reader, federate_router, read_router};
+use compat::tenant::ReadTenants;
 use compat::web::TlsPort;
 use engine::sql::SqlEngine;
 use engine::{Engine, EngineSettings};
 use prometheus_client::registry::Registry;
 use storage::bucket::{BlockState, SyncReport};
 use storage::side_index::{SideIndexCache, SideIndexSettings};
-use storage::store::{BucketSettings, BucketStore, UnionStore};
+use storage::store::{BucketSettings, BucketStore, ScopedStore, UnionStore};
 use storage::{Clock, Store};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
@@ -32,6 +33,7 @@ use crate::own_metrics::OwnMetrics;
 use crate::server::{self, Port};
 use crate::settings::{self, GrpcSettings, ListenAddress, ServerSettings};
 use crate::signals::stop_signal;
+use crate::tenancy;
 
 /// Stack of each thread: the deepest query that the parser lets through is walked recursively.
 const STACK_BYTES: usize = 8 << 20;
@@ -58,6 +60,7 @@ pub fn run(flags: &QueryRoleFlags, flag_values: BTreeMap<String, String>) -> any
         ingest: None,
         compaction: None,
         grpc: Some(settings::grpc_settings(&flags.grpc)?),
+        tenants: tenancy::read_tenants(&flags.query.tenancy, None)?,
     };
     role.run(&flags.query, &flags.server, flag_values)
 }
@@ -77,6 +80,8 @@ pub struct QueryRole {
     pub compaction: Option<CompactionSettings>,
     /// Where Flight SQL is served.
     pub grpc: Option<GrpcSettings>,
+    /// Whose series a request may see.
+    pub tenants: ReadTenants,
 }
 
 /// How writes are taken.
@@ -125,7 +130,7 @@ impl QueryRole {
         let clock = settings::clock();
         let server_settings = settings::server_settings(server)?;
         let engine_settings = settings::engine_settings(query, compute.handle().clone())?;
-        let api_settings = settings::api_settings(query)?;
+        let api_settings = settings::api_settings(query, self.tenants.clone())?;
         let status = settings::status_settings(server, flag_values, clock.now());
         let threads = background.as_ref().map(|background| background.handle().clone());
         let ended =
@@ -181,10 +186,11 @@ impl QueryRole {
         };
         let written = writes.iter().map(|ingest| Arc::clone(&ingest.tsdb) as Arc<dyn Store>);
         let stores = written.chain(sync.iter().map(|sync| Arc::clone(&sync.store) as Arc<dyn Store>)).collect();
-        let queried: Arc<dyn Store> = Arc::new(UnionStore::new(stores));
+        let queried = scoped(UnionStore::new(stores), &self.tenants);
         let (lookback_ms, parse) = (api.lookback_ms, api.parse);
         let engine = Arc::new(Engine::new(Arc::clone(&queried), engine));
-        let reader = Arc::new(Reader::new(Arc::clone(&engine), Arc::clone(&queried), ReadSettings::default()));
+        let read_settings = ReadSettings { tenants: self.tenants.clone(), ..ReadSettings::default() };
+        let reader = Arc::new(Reader::new(Arc::clone(&engine), Arc::clone(&queried), read_settings));
         let more =
             read_router(Arc::clone(&reader)).merge(federate_router(reader, Arc::clone(&clock), lookback_ms, parse));
         let compaction = self.compaction(background, &clock, &mut registry);
@@ -192,7 +198,8 @@ impl QueryRole {
         let sql = SqlEngine::new(Arc::clone(&engine));
         let mut api = Api::new(engine, queried, Arc::clone(&clock), api, &mut registry);
         let (version, users) = (&status.build.version, &server.web);
-        let grpc = grpc.map(|port| port.serving(sql, version, &clock, api.gate(), users)).transpose()?;
+        let grpc =
+            grpc.map(|port| port.serving(sql, version, &clock, (api.gate(), &self.tenants), users)).transpose()?;
         if let Some(ingest) = &writes {
             api = api.with_head(Arc::clone(ingest.tsdb.head()));
         }
@@ -201,14 +208,14 @@ impl QueryRole {
         let mut served = Vec::new();
         let more = match (&self.ingest, &writes, write_port) {
             (Some(role), Some(ingest), Some(port)) => {
-                served.push((port, ingest.router(&role.dialects).merge(ingest.status_router())));
+                served.push((port, ingest.router(&role.dialects).merge(ingest.status_router(&self.tenants))));
                 more
             }
             (Some(role), Some(ingest), None) => more.merge(ingest.router(&role.dialects)),
             _ => more,
         };
         let more = match &compaction {
-            Some((_, compaction)) => more.nest("/api/v1", Arc::clone(compaction.blocks()).router()),
+            Some((_, compaction)) => more.nest("/api/v1", Arc::clone(compaction.blocks()).router(&self.tenants)),
             None => more,
         };
         served.push((port, api.router(status, more)));
@@ -229,6 +236,7 @@ impl QueryRole {
     /// Takes the address of everything, and that of writes where they have one of their own.
     async fn listen(&mut self, server: &ServerSettings) -> anyhow::Result<(Port, Option<Port>)> {
         let port = server::listen(&server.address, server.guard(None)).await?;
+        tenancy::check_read_certificates(&self.tenants, port.verifies_clients()?)?;
         let Some(role) = &mut self.ingest else { return Ok((port, None)) };
         let write_port = match role.listen.take() {
             Some(WriteAddress { address, tls }) => Some(server::listen(&address, server.guard(tls)).await?),
@@ -252,6 +260,11 @@ impl QueryRole {
         let instance = format!("localhost:{}", address.address.port());
         Some(OwnMetrics { registry: status.registry(), head, clock: Arc::clone(clock), instance })
     }
+}
+
+/// The store that is asked: where tenants are enforced, one that answers nobody without a tenant.
+fn scoped(store: UnionStore, tenants: &ReadTenants) -> Arc<dyn Store> {
+    if tenants.enforced() { Arc::new(ScopedStore::new(Arc::new(store))) } else { Arc::new(store) }
 }
 
 fn open_bucket(bucket: &Bucket, side_indexes: Arc<SideIndexCache>, clock: Arc<dyn Clock>) -> BucketStore {

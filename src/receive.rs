@@ -10,7 +10,7 @@ use crate::data_dir::FolderLock;
 use crate::flags::ReceiveFlags;
 use crate::ingest::IngestSettings;
 use crate::query::{IngestRole, QueryRole, WriteAddress};
-use crate::settings;
+use crate::{settings, tenancy};
 
 /// Runs until a signal comes.
 ///
@@ -35,6 +35,7 @@ pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyho
         sync_interval: std::time::Duration::from_secs(60),
         compaction: None,
         grpc: None,
+        tenants: tenancy::read_tenants(&flags.query.tenancy, Some(&flags.ingest))?,
         ingest: Some(IngestRole {
             folder: flags.path.clone(),
             settings: ingest,

@@ -12,6 +12,7 @@ use compat::http::{ApiSettings, StatusSettings};
 use compat::objstore::{self, Bucket};
 use compat::parse_time;
 use compat::relabel::{Relabel, SELECTING};
+use compat::tenant::ReadTenants;
 use compat::web::{PortGuard, TlsFlagNames, TlsFlags, TlsPort, WebAuth, WebFile};
 use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
 use promql::ParseOptions;
@@ -249,11 +250,11 @@ pub fn query_memory(flags: &QueryFlags) -> usize {
     flags.max_memory.map_or_else(|| available_bytes() / 2, |size| size.0)
 }
 
-/// The same flags, for the API.
+/// The same flags, for the API, which shows each request what `tenants` lets it see.
 ///
 /// # Errors
 /// As [`engine_settings`].
-pub fn api_settings(flags: &QueryFlags) -> anyhow::Result<ApiSettings> {
+pub fn api_settings(flags: &QueryFlags, tenants: ReadTenants) -> anyhow::Result<ApiSettings> {
     Ok(ApiSettings {
         max_concurrent: usize::try_from(flags.max_concurrent).unwrap_or(usize::MAX),
         lookback_ms: positive_ms("--query.lookback-delta", flags.lookback_delta)?,
@@ -265,8 +266,7 @@ pub fn api_settings(flags: &QueryFlags) -> anyhow::Result<ApiSettings> {
         instant_max_resolution_ms: i64::try_from(flags.instant_max_source_resolution.as_millis()).unwrap_or(i64::MAX),
         partial_response: !flags.no_partial_response,
         parse: parse_options(&flags.features),
-        // no flag makes reads of a tenant yet
-        tenants: None,
+        tenants,
     })
 }
 

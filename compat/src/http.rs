@@ -31,6 +31,7 @@ mod params;
 mod parse_query;
 mod query;
 mod readiness;
+mod scope;
 mod series;
 mod series_keys;
 mod sql;
@@ -45,11 +46,13 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::Engine;
-use engine::sql::{SqlEngine, TenantRule};
+use engine::sql::SqlEngine;
 use prometheus_client::registry::Registry;
 use promql::ParseOptions;
 use storage::head::Head;
 use storage::{Clock, Store};
+
+use crate::tenant::ReadTenants;
 
 pub use blocks::BlocksApi;
 pub use error::{ApiError, ErrorKind};
@@ -87,8 +90,8 @@ pub struct ApiSettings {
     pub partial_response: bool,
     /// What the query language may do, as the engine has it.
     pub parse: ParseOptions,
-    /// How a request for SQL names its tenant; none lets everybody see everything.
-    pub tenants: Option<TenantRule>,
+    /// Whose series a request may see.
+    pub tenants: ReadTenants,
 }
 
 /// What all handlers of queries share.

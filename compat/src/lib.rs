@@ -10,6 +10,7 @@ mod instant;
 pub mod objstore;
 pub mod relabel;
 pub mod remote;
+pub mod tenant;
 pub mod web;
 mod yaml;
 

@@ -21,7 +21,6 @@ mod relabelled;
 mod series;
 mod snappy;
 mod target;
-mod tenant;
 #[cfg(test)]
 mod testing;
 mod v1;
@@ -42,10 +41,6 @@ pub use limits::{RequestLimits, WriteLimits};
 pub use otlp::{OtlpSettings, OtlpWriter, TranslationStrategy};
 pub use read::{ReadSettings, Reader};
 pub use target::{Refusal, RefusalKind, SeriesSink, Tally, WriteError, WriteRequest, WriteTarget};
-pub use tenant::{
-    CertificateField, DEFAULT_TENANT, DEFAULT_TENANT_HEADER, InvalidTenant, NoCertificateTenant, is_valid_tenant,
-    tenant_of, tenant_of_certificate,
-};
 pub use wire::Malformed;
 pub use write::{Dialect, WriteSettings, Writer};
 

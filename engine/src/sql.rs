@@ -24,7 +24,6 @@ mod sample_rows;
 mod scope;
 mod session;
 mod system_tables;
-mod tenant_rule;
 mod yielding;
 
 use std::sync::Arc;
@@ -52,7 +51,6 @@ pub use datafusion::common::ScalarValue;
 pub use guard::{OPERATORS_MAX, TEXT_BYTES_MAX};
 pub use output::{OutputFormat, OutputWriter};
 pub use query::{SqlQuery, SqlStream};
-pub use tenant_rule::TenantRule;
 
 /// A statement with everything that its answer depends on.
 #[derive(Debug, Clone)]

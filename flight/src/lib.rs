@@ -18,4 +18,4 @@ mod status;
 pub use auth::Authenticator;
 pub use listen::{flight_service, serve};
 pub use service::FlightSql;
-pub use settings::{Admission, AdmissionPass, FlightSettings};
+pub use settings::{Admission, AdmissionPass, FlightSettings, NoTenant, Tenants};

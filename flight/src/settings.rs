@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::sql::TenantRule;
+use http::HeaderMap;
 use storage::Clock;
+use storage::model::TenantScope;
 
 use crate::auth::Authenticator;
 
@@ -24,6 +25,24 @@ pub trait Admission: Send + Sync + Debug {
     async fn admit(&self, patience: Duration) -> Result<AdmissionPass, String>;
 }
 
+/// Why a call is no tenant's, in a text for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoTenant {
+    /// It names one that cannot be, or none: `INVALID_ARGUMENT`.
+    Invalid(String),
+    /// It does not prove whose it is: `UNAUTHENTICATED`.
+    Unproven(String),
+}
+
+/// Decides whose series a call may see.
+pub trait Tenants: Send + Sync + Debug {
+    /// The scope of a call with this metadata.
+    ///
+    /// # Errors
+    /// Where it is no tenant's and has to be one's.
+    fn scope(&self, metadata: &HeaderMap) -> Result<TenantScope, NoTenant>;
+}
+
 /// How the server is run.
 #[derive(Debug, Clone)]
 pub struct FlightSettings {
@@ -33,8 +52,8 @@ pub struct FlightSettings {
     pub clock: Arc<dyn Clock>,
     /// Who checks users and passwords; none lets everybody in.
     pub authenticator: Option<Arc<dyn Authenticator>>,
-    /// How a call names its tenant; none lets everybody see everything.
-    pub tenants: Option<TenantRule>,
+    /// Whose series a call may see; none lets everybody see everything.
+    pub tenants: Option<Arc<dyn Tenants>>,
     /// What every statement passes; none lets all run.
     pub admission: Option<Arc<dyn Admission>>,
 }

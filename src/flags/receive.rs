@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use storage::shipper::HashFunction;
 
 use super::duration;
 
@@ -56,6 +57,20 @@ pub struct ShipperFlags {
     /// Blocks that are damaged never hold others back
     #[arg(long = "shipper.skip-corrupted-blocks", hide = true)]
     pub skip_corrupted_blocks: bool,
+    /// Hash of each file of a block that its meta.json in the bucket lists: SHA256; none where it is empty or not set
+    #[arg(long = "hash-func", value_name = "FUNCTION", value_parser = hash_function)]
+    pub hash: Option<HashChoice>,
+}
+
+/// A hash, or an empty text for none.
+pub type HashChoice = Option<HashFunction>;
+
+fn hash_function(text: &str) -> Result<HashChoice, String> {
+    match text {
+        "" => Ok(None),
+        text if text == HashFunction::Sha256.name() => Ok(Some(HashFunction::Sha256)),
+        other => Err(format!("{other:?} is none of \"\", \"SHA256\"")),
+    }
 }
 
 /// Flags of Thanos receive that are taken so that a command line can stay as it is. They tune what is made otherwise here.
@@ -94,7 +109,4 @@ pub struct IdleFlags {
     /// Answers are streams
     #[arg(long = "receive.lazy-retrieval-max-buffered-responses", value_name = "N", default_value_t = 20, hide = true)]
     pub lazy_retrieval_max_buffered_responses: u64,
-    /// Files are listed in meta.json without hashes
-    #[arg(long = "hash-func", value_name = "FUNCTION", default_value = "", value_parser = ["", "SHA256"], hide = true)]
-    pub hash_func: String,
 }

@@ -11,7 +11,7 @@
 //! again: a compactor may have replaced it since.
 //!
 //! Only blocks cut from a head are uploaded, unless the settings say otherwise, and none without samples. The
-//! uploaded `meta.json` gets the external labels, the source, the list of files, without hashes, and the time of the upload;
+//! uploaded `meta.json` gets the external labels, the source, the list of files, with hashes where the settings say so, and the time of the upload;
 //! the local one stays as it is. Tombstones are not uploaded.
 //!
 //! A sync stops at the first block that the bucket does not take: a compactor that sees a later one first could compact
@@ -19,6 +19,7 @@
 
 mod block;
 mod folder;
+mod hash;
 mod object;
 mod record;
 mod retry;
@@ -40,6 +41,7 @@ use crate::model::{BlockId, ExternalLabels, TimeRange, Timestamp};
 use block::Shipped;
 use record::Record;
 
+pub use hash::HashFunction;
 pub use retry::Retry;
 pub use stream::{BlockUpload, UploadSettings};
 
@@ -108,6 +110,8 @@ pub struct ShipperSettings {
     pub file_name: String,
     /// How requests are tried again.
     pub retry: Retry,
+    /// How files are hashed for `meta.json`; none leaves hashes out.
+    pub hash: Option<HashFunction>,
 }
 
 impl ShipperSettings {
@@ -123,6 +127,7 @@ impl ShipperSettings {
             part_size: 8 << 20,
             file_name: SHIPPER_FILE.to_owned(),
             retry: Retry::default(),
+            hash: None,
         }
     }
 }

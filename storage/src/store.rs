@@ -23,6 +23,7 @@ mod label_join;
 mod local_dir;
 mod request;
 mod rewrite;
+mod scoped;
 mod selection;
 mod union;
 mod whole_part;
@@ -49,6 +50,7 @@ pub use files::{BlockFiles, JoinedReads};
 pub use local_dir::LocalDirStore;
 pub use request::{KeyRange, LabelRequest, SeriesRequest};
 pub use rewrite::{Change, ChangeLog, RelabelSeries, Rewrite, SeriesDeletion};
+pub use scoped::ScopedStore;
 pub use union::UnionStore;
 
 /// Batches of [`series_schema`](crate::schema::series_schema), sorted by `labels`.

@@ -13,6 +13,7 @@ mod receive;
 mod requests;
 mod server;
 mod stop;
+mod tenants;
 mod tls;
 mod web;
 mod written;

@@ -15,6 +15,8 @@ pub struct Server {
     pub address: String,
     /// Where writes go.
     pub write_address: String,
+    /// Where Flight SQL is, in `all`.
+    pub grpc_address: String,
 }
 
 /// An answer, read to its end.
@@ -52,15 +54,19 @@ impl Server {
             .spawn()
             .unwrap();
         let log = lines(process.stderr.take().unwrap());
-        let mut server = Self { log, process, address: String::new(), write_address: String::new() };
-        server.address = server.listening();
-        server.write_address = if writes_apart { server.listening() } else { server.address.clone() };
+        let none = String::new;
+        let mut server = Self { log, process, address: none(), write_address: none(), grpc_address: none() };
+        server.address = server.listening("HTTP");
+        server.write_address = if writes_apart { server.listening("HTTP") } else { server.address.clone() };
+        if arguments.first() == Some(&"all") {
+            server.grpc_address = server.listening("gRPC");
+        }
         server.wait_for("msg=ready");
         server
     }
 
-    fn listening(&mut self) -> String {
-        self.wait_for("listening for HTTP").split("address=").nth(1).unwrap().trim().to_owned()
+    fn listening(&mut self, protocol: &str) -> String {
+        self.wait_for(&format!("listening for {protocol}")).split("address=").nth(1).unwrap().trim().to_owned()
     }
 
     /// Reads the log up to the line that holds `text`.

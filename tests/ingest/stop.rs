@@ -30,6 +30,13 @@ fn blocks(folder: &Path) -> BTreeSet<String> {
     whole.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
+/// The files that a block's `meta.json` lists.
+fn files(block: &Path) -> Vec<serde_json::Value> {
+    let meta = std::fs::read(block.join("meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
+    meta["thanos"]["files"].as_array().unwrap().clone()
+}
+
 fn write(server: &Server, t: i64) {
     let answer = server.post("/api/v1/receive", REMOTE_WRITE, &request(3, t * 1_000, t as f64));
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
@@ -39,7 +46,7 @@ fn write(server: &Server, t: i64) {
 fn receive_cuts_and_uploads_what_it_has_and_goes_on_behind_it() {
     let (folder, bucket, start) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), recently());
     let flag = bucket_flag(bucket.path());
-    let mut server = Server::receive(folder.path(), &[&flag]);
+    let mut server = Server::receive(folder.path(), &[&flag, "--hash-func=SHA256"]);
     (0..3).for_each(|i| write(&server, start + i));
     terminate(&server);
     server.wait_for("all samples are in blocks");
@@ -47,6 +54,10 @@ fn receive_cuts_and_uploads_what_it_has_and_goes_on_behind_it() {
     let local = blocks(&folder.path().join("default-tenant"));
     assert!(!local.is_empty());
     assert_eq!(blocks(bucket.path()), local, "all are uploaded");
+    for file in local.iter().flat_map(|block| files(&bucket.path().join(block))) {
+        let hashed = file["hash"]["hashFunc"] == "SHA256" && file["hash"]["value"].as_str().unwrap().len() == 64;
+        assert_eq!(hashed, file["rel_path"] != "meta.json", "{file}");
+    }
 
     // what comes next is taken at once, and stays in the log where that is wanted
     let mut server = Server::receive(folder.path(), &[&flag, "--no-tsdb.flush-on-stop"]);

@@ -18,13 +18,15 @@ const AS_ALICE: &str = "Authorization: Basic YWxpY2U6d29uZGVy\r\n";
 const AS_BOB: &str = "Authorization: Basic Ym9iOmJ1aWxkZXI=\r\n";
 
 /// A folder with a server's certificate, the CA and a web configuration file.
-struct Setup {
+pub struct Setup {
     folder: tempfile::TempDir,
-    ca: Ca,
+    /// Who signs.
+    pub ca: Ca,
 }
 
 impl Setup {
-    fn new(text: &str) -> Self {
+    /// With this text in the file.
+    pub fn new(text: &str) -> Self {
         let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
         ca.issue(&[(DnType::CommonName, "server")]).write(folder.path(), "server");
         fs::write(folder.path().join("ca.crt"), &ca.pem).unwrap();
@@ -33,11 +35,13 @@ impl Setup {
         setup
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file of the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn config(&self) -> String {
+    /// The flag that names the file.
+    pub fn config(&self) -> String {
         format!("--http.config={}", self.path("web.yml").display())
     }
 
@@ -52,8 +56,10 @@ impl Setup {
     }
 }
 
-const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
-const VERIFIED: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+/// The server's certificate.
+pub const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+/// Clients have to show one.
+pub const VERIFIED: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
 const HEADERS: &str = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n";
 
 #[test]
@@ -138,6 +144,15 @@ fn the_port_of_remote_write_has_tls_of_its_own() {
     assert_eq!(write(Some(&unit("unit-1"))), Some(200));
     assert_eq!(write(Some(&setup.ca.issue(&[(DnType::CommonName, "cn")]))), Some(400));
     assert_eq!(write(None), None);
+    // who asks of its head is told by the same rule as who writes
+    let status = |shown: Pair, query: &str| {
+        let line = format!("GET /api/v1/status/tsdb{query}");
+        ask(&server.write_address, &setup.ca, Some(&shown), &line, "THANOS-TENANT: unit-1\r\n", b"").unwrap()
+    };
+    assert_eq!(Server::data_of(&status(unit("unit-1"), ""))[0]["tenant"], "unit-1");
+    assert_eq!(Server::data_of(&status(unit("unit-2"), "")), serde_json::json!([]), "the header is not looked at");
+    assert_eq!(status(unit("unit-2"), "?all_tenants=true").status, 400);
+    assert_eq!(status(setup.ca.issue(&[(DnType::CommonName, "cn")]), "").status, 400);
     // the other port is as open as before
     assert_eq!(server.get("/api/v1/label/tenant_id/values"), serde_json::json!(["unit-1"]));
 }
@@ -175,6 +190,8 @@ fn what_cannot_be_kept_is_refused_at_the_start() {
         let line = refused(&data, &flags);
         assert!(line.starts_with("quiver: --receive.tenant-certificate-field needs client certificates"), "{line}");
     }
+    let line = refused(&data, &["--query.enforce-tenancy", "--query.tenant-certificate-field=commonName"]);
+    assert!(line.starts_with("quiver: tenants of reads by --query.tenant-certificate-field"), "{line}");
     let line = refused(&data, &["--remote-write.server-tls-cert=/no/such", "--remote-write.server-tls-key=/no/such"]);
     assert!(line.starts_with("quiver: --remote-write.server-tls-cert: /no/such: No such file"), "{line}");
     let line = refused(

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use axum::Router;
 use axum::body::Body;
 use compat::http::{Api, ApiSettings, BuildInfo, Readiness, StatusApi, StatusSettings};
+use compat::tenant::ReadTenants;
 use engine::sql::{SqlEngine, SqlRequest};
 use engine::{Deduplication, Engine, EngineFeatures, EngineSettings, ProcessPool};
 use futures::TryStreamExt;
@@ -211,6 +212,6 @@ fn api_settings() -> ApiSettings {
         instant_max_resolution_ms: 0,
         partial_response: true,
         parse: parse_options(),
-        tenants: None,
+        tenants: ReadTenants::All,
     }
 }

@@ -20,6 +20,7 @@ use super::answer::success_json;
 use super::error::ApiError;
 use super::params::Params;
 use crate::instant::format_rfc3339;
+use crate::tenant::ReadTenants;
 
 /// One view, as it was when somebody looked last.
 #[derive(Debug, Clone, Default)]
@@ -71,8 +72,12 @@ impl BlocksApi {
         }
     }
 
-    /// The two routes, to be put below `/api/v1`.
-    pub fn router(self: Arc<Self>) -> Router {
+    /// The two routes, to be put below `/api/v1`. Where tenants are enforced they only refuse: a bucket's blocks are of all tenants, and
+    /// so is what a mark does to one.
+    pub fn router(self: Arc<Self>, tenants: &ReadTenants) -> Router {
+        if tenants.enforced() {
+            return Router::new().route("/blocks", get(refused)).route("/blocks/mark", post(refused));
+        }
         Router::new().route("/blocks", get(blocks)).route("/blocks/mark", post(mark)).with_state(self)
     }
 }
@@ -84,6 +89,12 @@ struct ViewJson<'a> {
     blocks: Vec<&'a BlockMeta>,
     refreshed_at: String,
     err: Option<&'a str>,
+}
+
+async fn refused() -> ApiError {
+    ApiError::bad_data(
+        "blocks are of all tenants, and this server answers each of its own (--query.enforce-tenancy): ask the bucket with quiver tools",
+    )
 }
 
 async fn blocks(State(api): State<Arc<BlocksApi>>, params: Params) -> Result<Response, ApiError> {

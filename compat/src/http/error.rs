@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use super::json::push_string;
+use crate::tenant::NoTenant;
 
 /// What kind of error it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,12 @@ impl ApiError {
     /// A wrong parameter, in Prometheus's words.
     pub fn parameter(name: &str, message: impl std::fmt::Display) -> Self {
         Self::bad_data(format!("invalid parameter {name:?}: {message}"))
+    }
+}
+
+impl From<NoTenant> for ApiError {
+    fn from(error: NoTenant) -> Self {
+        Self::bad_data(error.to_string())
     }
 }
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use promql::LowerOptions;
 use storage::head::SeriesExemplars;
-use storage::model::{Matcher, TenantScope, TimeInterval};
+use storage::model::{Matcher, TimeInterval};
 
 use super::Api;
 use super::answer::success;
@@ -14,10 +14,11 @@ use super::error::{ApiError, ErrorKind};
 use super::json::push_labels;
 use super::number::{push_quoted_float, push_timestamp};
 use super::params::Params;
+use super::scope::Scope;
 use crate::instant::{MAX_TIME, MIN_TIME};
 
 /// The exemplars of all selectors of `query` between `start` and `end`.
-pub async fn exemplars(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub async fn exemplars(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
     let (start, end) = (params.time_or("start", MIN_TIME)?, params.time_or("end", MAX_TIME)?);
     if end < start {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
@@ -28,7 +29,7 @@ pub async fn exemplars(State(api): State<Arc<Api>>, params: Params) -> Result<Re
     let times = LowerOptions { start, end, step_ms: 0, default_subquery_step_ms: 60_000 };
     let tree = promql::lower(&query, &times).map_err(|error| bad(&error))?;
     let sets: Vec<Vec<Matcher>> = tree.selectors().map(|selector| selector.matchers.clone()).collect();
-    let found = head.exemplars(&TenantScope::All, &sets, TimeInterval::new(start, end));
+    let found = head.exemplars(&scope, &sets, TimeInterval::new(start, end));
     let found = found.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
     Ok(success(&json(&found), &[]))
 }

@@ -14,15 +14,16 @@ use super::answer::success_json;
 use super::error::ApiError;
 use super::params::Params;
 use super::query::{enter_gate, instant_request, range_request};
+use super::scope::Scope;
 
 /// The plan of an instant query.
-pub async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    explain(&api, instant_request(&api, &params)?).await
+pub async fn instant(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
+    explain(&api, instant_request(&api, scope, &params)?).await
 }
 
 /// The plan of a range query.
-pub async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    explain(&api, range_request(&api, &params)?).await
+pub async fn range(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
+    explain(&api, range_request(&api, scope, &params)?).await
 }
 
 /// Planning looks for the series of every selector, so it waits at the gate as a query does.

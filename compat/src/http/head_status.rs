@@ -6,13 +6,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use http::{HeaderMap, HeaderName};
 use serde::Serialize;
 use storage::head::{Cardinality, Head};
 
 use super::answer::success_json;
 use super::error::{ApiError, ErrorKind};
 use super::params::{Params, parse_integer};
+use crate::tenant::{Sender, TenantRule};
 
 /// How many entries a list has unless the request says otherwise.
 pub const LIMIT_DEFAULT: usize = 10;
@@ -67,36 +67,45 @@ struct TenantStatus {
     status: TsdbStatus,
 }
 
-/// The head, and who names a tenant of it.
+/// What a client gets who asks for all tenants where each is to see its own.
+pub const ALL_TENANTS_REFUSED: &str = "the all_tenants parameter is not supported where every request is of one tenant";
+
+/// A head, and whose requests are.
 #[derive(Debug)]
 struct TenantHead {
     head: Arc<Head>,
-    header: HeaderName,
-    default_tenant: String,
+    rule: TenantRule,
+    /// Whether anybody may ask for all tenants.
+    lists_all: bool,
 }
 
-/// `GET /api/v1/status/tsdb` as Thanos receive has it: a list with the tenant that the header names, else the default one, or with all of
-/// them where `all_tenants=true` asks for that.
-pub fn tenant_status_router(head: Arc<Head>, header: HeaderName, default_tenant: String) -> Router {
-    let state = Arc::new(TenantHead { head, header, default_tenant });
+/// `GET /api/v1/status/tsdb` as Thanos receive has it: a list with the tenant of the request, told by the rule of writes, or with all of
+/// them where `all_tenants=true` asks for that. Where `own_only`, or by a rule of certificates, nobody may ask for all.
+pub fn tenant_status_router(head: Arc<Head>, rule: TenantRule, own_only: bool) -> Router {
+    let lists_all = !own_only && rule.certificate.is_none();
+    let state = Arc::new(TenantHead { head, rule, lists_all });
     Router::new().route("/api/v1/status/tsdb", get(tenant_status)).with_state(state)
 }
 
 async fn tenant_status(
     State(state): State<Arc<TenantHead>>,
-    headers: HeaderMap,
+    from: Sender,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let named = headers.get(&state.header).and_then(|value| value.to_str().ok()).filter(|name| !name.is_empty());
-    let all = wants_all_tenants(&params);
-    if let (true, Some(_)) = (all, named) {
-        let header = state.header.as_str();
+    if !wants_all_tenants(&params) {
+        let tenant = state.rule.writer(&from.headers, from.certificate.as_ref())?;
+        return by_tenant(&state.head, Some(&tenant), limit(&params)?).await;
+    }
+    if !state.lists_all {
+        return Err(ApiError::bad_data(ALL_TENANTS_REFUSED));
+    }
+    if state.rule.names_somebody(&from.headers) {
+        let header = &state.rule.header;
         return Err(ApiError::bad_data(format!(
             "using both the all_tenants parameter and the {header} header is not supported"
         )));
     }
-    let tenant = if all { None } else { Some(named.unwrap_or(&state.default_tenant)) };
-    by_tenant(&state.head, tenant, limit(&params)?).await
+    by_tenant(&state.head, None, limit(&params)?).await
 }
 
 /// Whether a list of all tenants is asked for.
@@ -118,12 +127,13 @@ pub fn limit(params: &Params) -> Result<usize, ApiError> {
     Ok(limit)
 }
 
-/// Answers with the whole head.
+/// Answers with the whole head, or with what is one tenant's of it.
 ///
 /// # Errors
 /// [`ErrorKind::Internal`] where counting did not end.
-pub async fn whole(head: &Arc<Head>, limit: usize) -> Result<Response, ApiError> {
-    success_json(&counted(head, move |head| status(head, None, limit)).await?)
+pub async fn whole(head: &Arc<Head>, tenant: Option<&str>, limit: usize) -> Result<Response, ApiError> {
+    let tenant = tenant.map(str::to_owned);
+    success_json(&counted(head, move |head| status(head, tenant.as_deref(), limit)).await?)
 }
 
 /// Answers with a list of tenants, or of the one that is named, if it is there.
@@ -187,6 +197,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::tenant::CertificateField;
 
     fn head() -> Arc<Head> {
         let head = Head::new(HeadSettings::default(), Arc::new(ManualClock::new(0)));
@@ -207,8 +218,11 @@ mod tests {
     }
 
     async fn get(uri: &str, tenant: Option<&str>) -> (u16, Value) {
-        let router =
-            tenant_status_router(head(), HeaderName::from_static("thanos-tenant"), "default-tenant".to_owned());
+        get_by(TenantRule::default(), false, uri, tenant).await
+    }
+
+    async fn get_by(rule: TenantRule, own_only: bool, uri: &str, tenant: Option<&str>) -> (u16, Value) {
+        let router = tenant_status_router(head(), rule, own_only);
         let mut request = Request::get(uri);
         if let Some(tenant) = tenant {
             request = request.header("THANOS-TENANT", tenant);
@@ -248,5 +262,18 @@ mod tests {
         }
         let (_, body) = get("/api/v1/status/tsdb?limit=1", Some("a")).await;
         assert_eq!(body["data"][0]["seriesCountByLabelValuePair"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_gets_by_the_rule_of_writes() {
+        let certified = TenantRule { certificate: Some(CertificateField::CommonName), ..TenantRule::default() };
+        for uri in ["/api/v1/status/tsdb", "/api/v1/status/tsdb?all_tenants=true"] {
+            let (status, body) = get_by(certified.clone(), false, uri, Some("a")).await;
+            assert_eq!((status, body.get("data")), (400, None), "a header is no certificate: {uri}");
+        }
+        let own = get_by(TenantRule::default(), true, "/api/v1/status/tsdb?all_tenants=true", None).await;
+        assert_eq!((own.0, own.1.get("data")), (400, None));
+        assert_eq!(get_by(TenantRule::default(), true, "/api/v1/status/tsdb", Some("a")).await.0, 200);
+        assert_eq!(get("/api/v1/status/tsdb", Some("../a")).await.0, 400);
     }
 }

@@ -16,12 +16,13 @@ use super::error::ApiError;
 use super::json::push_array;
 use super::matchers::parse_matcher_sets;
 use super::params::Params;
+use super::scope::Scope;
 use super::stores::check_store_matchers;
 use crate::instant::{MAX_TIME, MIN_TIME};
 
 /// The names of labels.
-pub async fn names(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let lookup = Lookup::new(&api, &params)?;
+pub async fn names(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
+    let lookup = Lookup::new(&api, scope, &params)?;
     let mut found = Found::default();
     for matchers in &lookup.matcher_sets {
         found.add(api.store.label_names(lookup.request(matchers)).await?);
@@ -33,13 +34,14 @@ pub async fn names(State(api): State<Arc<Api>>, params: Params) -> Result<Respon
 pub async fn values(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
+    Scope(scope): Scope,
     params: Params,
 ) -> Result<Response, ApiError> {
     let name = unescape_name(&name);
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
     }
-    let lookup = Lookup::new(&api, &params)?;
+    let lookup = Lookup::new(&api, scope, &params)?;
     let mut found = Found::default();
     for matchers in &lookup.matcher_sets {
         found.add(api.store.label_values(&name, lookup.request(matchers)).await?);
@@ -69,6 +71,7 @@ pub fn metadata_interval(api: &Api, params: &Params) -> Result<TimeInterval, Api
 
 /// What both lookups share.
 struct Lookup {
+    scope: TenantScope,
     interval: TimeInterval,
     /// At least one; a request without `match[]` has an empty set.
     matcher_sets: Vec<Arc<[Matcher]>>,
@@ -80,23 +83,23 @@ struct Lookup {
 }
 
 impl Lookup {
-    fn new(api: &Api, params: &Params) -> Result<Self, ApiError> {
+    fn new(api: &Api, scope: TenantScope, params: &Params) -> Result<Self, ApiError> {
         let limit = params.limit()?;
         let interval = metadata_interval(api, params)?;
         let mut matcher_sets = parse_matcher_sets(params, &api.settings.parse)?;
         if matcher_sets.is_empty() {
             matcher_sets.push(Arc::from([]));
         }
-        check_store_matchers(api, params)?;
+        check_store_matchers(api, &scope, params)?;
         let partial_response = params.flag("partial_response", api.settings.partial_response)?;
         let deadline = Instant::now().checked_add(api.engine.settings().timeout);
         let budget = api.engine.budget("label lookup");
-        Ok(Self { interval, matcher_sets, limit, partial_response, deadline, budget })
+        Ok(Self { scope, interval, matcher_sets, limit, partial_response, deadline, budget })
     }
 
     fn request(&self, matchers: &Arc<[Matcher]>) -> LabelRequest {
         LabelRequest {
-            tenant: TenantScope::All,
+            tenant: self.scope.clone(),
             matchers: Arc::clone(matchers),
             interval: self.interval,
             // one more than is shown, to know whether there are more

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use storage::head::MetricKind;
-use storage::model::TenantScope;
 
 use super::Api;
 use super::answer::{success, success_json};
 use super::error::{ApiError, ErrorKind};
 use super::params::{Params, parse_integer};
+use super::scope::Scope;
 
 /// One entry as Prometheus writes it.
 #[derive(Debug, serde::Serialize)]
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 /// The metadata of `metric`, or of all; at most `limit` metrics, and `limit_per_metric` entries of each.
-pub async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub async fn metadata(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
     let limit = |name: &str| match params.non_empty(name) {
         // a limit below zero is none, as in Prometheus
         Some(text) => match parse_integer(text) {
@@ -35,7 +35,7 @@ pub async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Res
     let (metrics_max, entries_max) = (limit("limit")?, limit("limit_per_metric")?);
     let entries_max = if entries_max == 0 { usize::MAX } else { entries_max };
     let Some(head) = &api.head else { return Ok(success(b"{}", &[])) };
-    let found = head.metadata(&TenantScope::All, params.non_empty("metric"));
+    let found = head.metadata(&scope, params.non_empty("metric"));
     let found = found.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
     let entries = found.into_iter().take(metrics_max).map(|(name, entries)| {
         let entries = entries.iter().take(entries_max).map(|entry| Entry {

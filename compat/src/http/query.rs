@@ -15,17 +15,18 @@ use super::error::ApiError;
 use super::gate::GatePass;
 use super::json::AnswerJson;
 use super::params::Params;
+use super::scope::Scope;
 pub use request::{instant_request, range_request};
 
 /// Evaluates an expression at one time.
-pub async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let request = instant_request(&api, &params)?;
+pub async fn instant(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
+    let request = instant_request(&api, scope, &params)?;
     respond(&api, &params, request).await
 }
 
 /// Evaluates an expression at every step of a range.
-pub async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let request = range_request(&api, &params)?;
+pub async fn range(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
+    let request = range_request(&api, scope, &params)?;
     respond(&api, &params, request).await
 }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use engine::TRUNCATED;
 use futures::TryStreamExt;
-use storage::model::{Matcher, TimeInterval};
+use storage::model::{Matcher, TenantScope, TimeInterval};
 use storage::store::{SeriesRequest, SeriesSet};
 
 use super::Api;
@@ -17,24 +17,25 @@ use super::json::push_labels;
 use super::labels::metadata_interval;
 use super::matchers::parse_matcher_sets;
 use super::params::Params;
+use super::scope::Scope;
 use super::series_keys::merged_keys;
 use super::stores::check_store_matchers;
 
 /// The series that any `match[]` selects, sorted by their labels.
-pub async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub async fn series(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let limit = params.limit()?;
     let interval = metadata_interval(&api, &params)?;
     let matcher_sets = parse_matcher_sets(&params, &api.settings.parse)?;
-    check_store_matchers(&api, &params)?;
+    check_store_matchers(&api, &scope, &params)?;
     let partial_response = params.flag("partial_response", api.settings.partial_response)?;
     let drop_labels = replica_labels(&api, &params)?;
 
     let mut set = SeriesSet::default();
     for matchers in matcher_sets {
-        let selected = select(&api, matchers, interval, &drop_labels, limit).await?;
+        let selected = select(&api, &scope, (matchers, interval), &drop_labels, limit).await?;
         set.parts.extend(selected.parts);
         set.warnings.extend(selected.warnings);
     }
@@ -70,18 +71,19 @@ fn replica_labels(api: &Api, params: &Params) -> Result<Arc<[String]>, ApiError>
     Ok(if asked.is_empty() { api.settings.replica_labels.clone().into() } else { asked.into() })
 }
 
-/// Selects series without their chunks.
+/// Selects series without their chunks, of those that `scope` has.
 ///
 /// # Errors
 /// As the store's.
 pub async fn select(
     api: &Api,
-    matchers: Arc<[Matcher]>,
-    interval: TimeInterval,
+    scope: &TenantScope,
+    (matchers, interval): (Arc<[Matcher]>, TimeInterval),
     drop_labels: &Arc<[String]>,
     limit: Option<usize>,
 ) -> Result<SeriesSet, ApiError> {
     let mut request = SeriesRequest::new(Vec::new(), interval);
+    request.tenant = scope.clone();
     request.matchers = matchers;
     request.skip_chunks = true;
     // only labels are shown, and of old data there may be nothing but coarse blocks

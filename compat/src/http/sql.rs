@@ -19,13 +19,13 @@ use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
-use storage::model::TenantScope;
 
 use super::Api;
 use super::answer::require_complete;
 use super::error::{ApiError, ErrorKind};
 use super::gate::OwnedGatePass;
 use super::params::Params;
+use super::scope::scope_of;
 use crate::remote::media_type;
 
 /// Largest body that is read, in bytes: a statement, and its parameters.
@@ -45,13 +45,7 @@ struct JsonBody {
 pub async fn sql(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let format = accepted(&parts.headers)?;
-    let tenant = match &api.settings.tenants {
-        Some(rule) => {
-            let named = parts.headers.get(&rule.header).map(|value| value.to_str().unwrap_or("\0"));
-            rule.scope(named).map_err(|error| ApiError::bad_data(error.to_string()))?
-        }
-        None => TenantScope::All,
-    };
+    let tenant = scope_of(&parts, &api)?;
     let body = read_body(body).await?;
     let (text, parameters, params) = statement(&parts.headers, &body, parts.uri.query().unwrap_or(""))?;
     let partial_response = params.flag("partial_response", api.settings.partial_response)?;

@@ -68,7 +68,7 @@ fn api_with(change: impl FnOnce(&mut MemoryStore, &mut EngineSettings)) -> Route
         instant_max_resolution_ms: 0,
         partial_response: true,
         parse,
-        tenants: None,
+        tenants: ReadTenants::All,
     };
     let readiness = Readiness::new();
     readiness.set(true);

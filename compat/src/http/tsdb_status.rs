@@ -9,28 +9,41 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use futures::TryStreamExt;
-use storage::model::{METRIC_NAME, TimeInterval, label_key};
+use storage::model::{METRIC_NAME, TenantScope, TimeInterval, label_key};
 
 use super::Api;
 use super::answer::success;
 use super::error::{ApiError, ErrorKind};
-use super::head_status::{HeadCounts, Stat, TsdbStatus, by_tenant, limit, wants_all_tenants, whole};
+use super::head_status::{
+    ALL_TENANTS_REFUSED, HeadCounts, Stat, TsdbStatus, by_tenant, limit, wants_all_tenants, whole,
+};
 use super::matchers::parse_matcher_sets;
 use super::params::Params;
+use super::scope::Scope;
 use super::series::select;
 use super::series_keys::merged_keys;
 
 /// How much time is counted, back from the last sample.
 const WINDOW_MS: i64 = 2 * 3_600_000;
+
 /// Counts series by metric, label and label pair.
-pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub async fn tsdb(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Params) -> Result<Response, ApiError> {
     let limit = limit(&params)?;
     let mut sets = parse_matcher_sets(&params, &api.settings.parse)?;
+    let all_tenants = wants_all_tenants(&params);
+    if all_tenants && scope != TenantScope::All {
+        return Err(ApiError::bad_data(ALL_TENANTS_REFUSED));
+    }
     if let (Some(head), true) = (&api.head, sets.is_empty()) {
-        return match wants_all_tenants(&params) {
-            true => by_tenant(head, None, limit).await,
-            false => whole(head, limit).await,
-        };
+        match &scope {
+            TenantScope::All if all_tenants => return by_tenant(head, None, limit).await,
+            TenantScope::All => return whole(head, None, limit).await,
+            // of another label the head keeps no counts
+            TenantScope::Only { label, tenant } if **label == head.settings().tenant_label => {
+                return whole(head, Some(tenant), limit).await;
+            }
+            _ => {}
+        }
     }
     if sets.is_empty() {
         sets.push(Arc::from([]));
@@ -41,7 +54,7 @@ pub async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Respons
     let asked = if covered.mint <= covered.maxt { interval } else { TimeInterval::ALL };
     let (mut parts, mut warnings) = (Vec::new(), BTreeSet::new());
     for matchers in sets {
-        let set = select(&api, matchers, asked, &Arc::from([]), None).await?;
+        let set = select(&api, &scope, (matchers, asked), &Arc::from([]), None).await?;
         parts.extend(set.parts);
         warnings.extend(set.warnings);
     }

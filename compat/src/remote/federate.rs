@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use promql::ParseOptions;
 use storage::Clock;
 use storage::model::{FloatHistogram, METRIC_NAME, TimeInterval, Timestamp, is_stale_nan, label_key};
@@ -18,6 +18,7 @@ use storage::model::{FloatHistogram, METRIC_NAME, TimeInterval, Timestamp, is_st
 use super::read::{ReadError, Reader, SampleValue, SeriesMerge, decode};
 use super::write::Failure;
 use crate::http::Params;
+use crate::tenant::Sender;
 
 /// Most selectors of a request.
 const SELECTORS_MAX: usize = 100;
@@ -39,12 +40,13 @@ impl Federation {
 }
 
 /// `GET /federate`
-pub async fn federate(State(federation): State<Arc<Federation>>, headers: HeaderMap, params: Params) -> Response {
-    let utf8 = headers
+pub async fn federate(State(federation): State<Arc<Federation>>, from: Sender, params: Params) -> Response {
+    let utf8 = from
+        .headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("escaping=allow-utf-8"));
-    match exposition(&federation, &params, utf8).await {
+    match exposition(&federation, &from, &params, utf8).await {
         Ok(text) => {
             let content_type = match utf8 {
                 true => "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8",
@@ -64,7 +66,8 @@ struct Newest {
     value: SampleValue,
 }
 
-async fn exposition(federation: &Federation, params: &Params, utf8: bool) -> Result<String, Failure> {
+async fn exposition(federation: &Federation, from: &Sender, params: &Params, utf8: bool) -> Result<String, Failure> {
+    let scope = federation.reader.scope(from)?;
     let now = federation.clock.now();
     let interval = TimeInterval::new(now.saturating_sub(federation.lookback_ms), now);
     let bad = |text: String| Failure::new(StatusCode::BAD_REQUEST, text);
@@ -74,7 +77,7 @@ async fn exposition(federation: &Federation, params: &Params, utf8: bool) -> Res
             return Err(bad(format!("more than {SELECTORS_MAX} match[] in one request")));
         }
         let matchers = promql::parse_selector(selector, &federation.parse).map_err(|error| bad(error.to_string()))?;
-        parts.extend(federation.reader.select(matchers, interval).await?.parts);
+        parts.extend(federation.reader.select(&scope, matchers, interval).await?.parts);
     }
     let mut newest = newest_samples(SeriesMerge::new(&parts), interval).await?;
     newest.sort_by(|a, b| a.name.cmp(&b.name));

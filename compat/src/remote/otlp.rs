@@ -32,7 +32,8 @@ use super::relabelled::relabelled;
 use super::series::{Admission, Output};
 use super::target::{SeriesSink, Tally, WriteError, WriteRequest};
 use super::wire::Malformed;
-use super::write::{Dialect, Failure, Outcome, Sender, Writer, status_of};
+use super::write::{Dialect, Failure, Outcome, Writer, status_of};
+use crate::tenant::Sender;
 use translate::Translation;
 
 /// How OTLP is translated; the defaults are Prometheus's.

@@ -21,7 +21,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use engine::Engine;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use storage::Store;
 use storage::chunk::{SAMPLES_PER_CHUNK, encode_series};
 use storage::model::{Labels, Matcher, Reservation, TenantScope, TimeInterval};
@@ -35,6 +35,7 @@ use super::body::read_body;
 use super::snappy::{SnappyError, decompress};
 use super::wire_writer::push_bytes;
 use super::write::Failure;
+use crate::tenant::{NoTenant, ReadTenants, Sender};
 use merge::{Chunk, Series};
 use message::{
     Query, ReadRequest, ResponseType, frame, push_encoded_chunk, push_labels, push_samples, push_stored_chunk,
@@ -46,8 +47,8 @@ const REQUEST_MAX: usize = 32 << 20;
 /// What the flags decide about reading.
 #[derive(Debug, Clone)]
 pub struct ReadSettings {
-    /// Whose series are read.
-    pub tenant: TenantScope,
+    /// Whose series a request may read.
+    pub tenants: ReadTenants,
     /// Most samples of an answer that is sent as samples; 0 is no limit.
     pub sample_limit: usize,
     /// Most reads at once; more wait.
@@ -62,7 +63,7 @@ impl Default for ReadSettings {
     /// Prometheus's limits.
     fn default() -> Self {
         Self {
-            tenant: TenantScope::All,
+            tenants: ReadTenants::All,
             sample_limit: 50_000_000,
             concurrency: 10,
             frame_bytes: 1 << 20,
@@ -87,13 +88,26 @@ impl Reader {
         Self { engine, store, settings, passes }
     }
 
-    /// Selects the series that pass `matchers`.
+    /// Whose series a request may read.
+    ///
+    /// # Errors
+    /// Where it is no tenant's.
+    pub fn scope(&self, from: &Sender) -> Result<TenantScope, NoTenant> {
+        self.settings.tenants.scope(&from.headers, from.certificate.as_ref())
+    }
+
+    /// Selects the series of `scope` that pass `matchers`.
     ///
     /// # Errors
     /// As the store's, and where an answer would lack something that it should have.
-    pub async fn select(&self, matchers: Vec<Matcher>, interval: TimeInterval) -> Result<SeriesSet, ReadError> {
+    pub async fn select(
+        &self,
+        scope: &TenantScope,
+        matchers: Vec<Matcher>,
+        interval: TimeInterval,
+    ) -> Result<SeriesSet, ReadError> {
         let mut request = SeriesRequest::new(matchers, interval);
-        request.tenant = self.settings.tenant.clone();
+        request.tenant = scope.clone();
         request.budget = self.engine.budget("remote read");
         request.deadline = Instant::now().checked_add(self.settings.timeout);
         let set = self.store.series(request).await?;
@@ -157,16 +171,17 @@ impl From<ReadError> for Failure {
 }
 
 /// `POST /api/v1/read`
-pub async fn read(State(reader): State<Arc<Reader>>, headers: HeaderMap, body: Body) -> Response {
-    match answer(reader, &headers, body).await {
+pub async fn read(State(reader): State<Arc<Reader>>, from: Sender, body: Body) -> Response {
+    match answer(reader, &from, body).await {
         Ok(response) => response,
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn answer(reader: Arc<Reader>, headers: &HeaderMap, body: Body) -> Result<Response, Failure> {
+async fn answer(reader: Arc<Reader>, from: &Sender, body: Body) -> Result<Response, Failure> {
+    let scope = reader.scope(from)?;
     let pass = reader.pass().await?;
-    let compressed = read_body(headers, body, snap::raw::max_compress_len(REQUEST_MAX), REQUEST_MAX).await?;
+    let compressed = read_body(&from.headers, body, snap::raw::max_compress_len(REQUEST_MAX), REQUEST_MAX).await?;
     let bad = |text: String| Failure::new(StatusCode::BAD_REQUEST, text);
     let decompressed = decompress(&compressed, REQUEST_MAX).map_err(|error| match error {
         SnappyError::TooLarge { .. } => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
@@ -174,13 +189,13 @@ async fn answer(reader: Arc<Reader>, headers: &HeaderMap, body: Body) -> Result<
     })?;
     let request = ReadRequest::decode(&decompressed).map_err(|error| bad(error.to_string()))?;
     match request.response_type {
-        ResponseType::Samples => samples_response(&reader, request.queries).await,
-        ResponseType::StreamedChunks => streamed_response(reader, request.queries, pass).await,
+        ResponseType::Samples => samples_response(&reader, &scope, request.queries).await,
+        ResponseType::StreamedChunks => streamed_response(reader, &scope, request.queries, pass).await,
     }
 }
 
-async fn samples_response(reader: &Reader, queries: Vec<Query>) -> Result<Response, Failure> {
-    let timed = tokio::time::timeout(reader.settings.timeout, read_samples(reader, queries)).await;
+async fn samples_response(reader: &Reader, scope: &TenantScope, queries: Vec<Query>) -> Result<Response, Failure> {
+    let timed = tokio::time::timeout(reader.settings.timeout, read_samples(reader, scope, queries)).await;
     let (message, _reserved) = timed.map_err(|_| {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the read took longer than a query may".to_owned())
     })??;
@@ -195,13 +210,17 @@ async fn samples_response(reader: &Reader, queries: Vec<Query>) -> Result<Respon
 }
 
 /// The `ReadResponse`, and the memory that it and its compressed form are reserved from.
-async fn read_samples(reader: &Reader, queries: Vec<Query>) -> Result<(Vec<u8>, Reservation), ReadError> {
+async fn read_samples(
+    reader: &Reader,
+    scope: &TenantScope,
+    queries: Vec<Query>,
+) -> Result<(Vec<u8>, Reservation), ReadError> {
     let mut reserved = Reservation::new(reader.engine.budget("remote read"));
     let (mut message, mut count) = (Vec::new(), 0_usize);
     let (mut result, mut series_message) = (Vec::new(), Vec::new());
     for query in queries {
         result.clear();
-        let set = reader.select(query.matchers, query.interval).await?;
+        let set = reader.select(scope, query.matchers, query.interval).await?;
         let mut merge = SeriesMerge::new(&set.parts);
         while let Some(Series { key, chunks }) = merge.next().await? {
             let samples = decode(&chunks, query.interval).map_err(|error| ReadError::chunk(&key, error))?;
@@ -226,13 +245,14 @@ async fn read_samples(reader: &Reader, queries: Vec<Query>) -> Result<(Vec<u8>, 
 
 async fn streamed_response(
     reader: Arc<Reader>,
+    scope: &TenantScope,
     queries: Vec<Query>,
     pass: OwnedSemaphorePermit,
 ) -> Result<Response, Failure> {
     // What cannot be selected is told with a status; what fails later can only break the stream off.
     let mut selected = Vec::with_capacity(queries.len());
     for query in queries {
-        let set = reader.select(query.matchers, query.interval).await?;
+        let set = reader.select(scope, query.matchers, query.interval).await?;
         selected.push((query.interval, SeriesMerge::new(&set.parts)));
     }
     let frames = Frames { frame_bytes: reader.settings.frame_bytes, selected, query: 0, rest: Vec::new(), _pass: pass };

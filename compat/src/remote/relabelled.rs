@@ -5,8 +5,8 @@ use storage::model::{Labels, METRIC_NAME};
 
 use super::series::{Admission, Output};
 use super::target::{Refusal, SeriesSink, Tally};
-use super::tenant::is_valid_tenant;
 use crate::relabel::Relabel;
+use crate::tenant::is_valid_tenant;
 
 /// Lets `visit` hand series to `sink`, through the rules where there are any.
 pub fn relabelled<T>(

@@ -10,8 +10,8 @@ use storage::head::{Exemplar, FloatSample, HistogramSample, Metadata, SeriesWrit
 use storage::model::{METRIC_NAME, Timestamp};
 
 use super::target::{Refusal, SeriesSink, Tally};
-use super::tenant::is_valid_tenant;
 use crate::relabel::Relabel;
+use crate::tenant::is_valid_tenant;
 
 /// Most labels of one series.
 pub const LABELS_MAX: usize = 4_096;

@@ -4,14 +4,12 @@
 //! samples is a 400 to Prometheus and, in version 1.0, a 409 to Thanos. Every answer tells in three headers how much was
 //! written. What is worth another try is a 503 or 429 with `Retry-After`.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::RwLock;
 use storage::Clock;
@@ -25,9 +23,8 @@ use super::media_type::{WriteVersion, negotiate};
 use super::series::Admission;
 use super::snappy::{SnappyError, declared_len, decompress};
 use super::target::{RefusalKind, Tally, WriteError, WriteTarget};
-use super::tenant::{CertificateField, DEFAULT_TENANT, tenant_of, tenant_of_certificate};
 use crate::relabel::Relabel;
-use crate::web::ClientCertificate;
+use crate::tenant::{NoTenant, Sender, TenantRule};
 
 /// Bytes of a symbol in the table.
 const SYMBOL_BYTES: usize = 16;
@@ -39,12 +36,8 @@ const SYMBOLS_MIN: usize = 1_024;
 /// What the flags decide about writing.
 #[derive(Debug, Clone)]
 pub struct WriteSettings {
-    /// `--receive.tenant-header`
-    pub tenant_header: HeaderName,
-    /// `--receive.tenant-certificate-field`; where it is set, headers are not looked at.
-    pub tenant_field: Option<CertificateField>,
-    /// `--receive.default-tenant-id`
-    pub default_tenant: String,
+    /// `--receive.tenant-header`, `--receive.tenant-certificate-field` and `--receive.default-tenant-id`
+    pub tenants: TenantRule,
     /// `--receive.split-tenant-label-name`
     pub split_label: Option<String>,
     /// Largest body, decompressed, in bytes.
@@ -65,9 +58,7 @@ impl Default for WriteSettings {
     /// Prometheus's limits: bodies of 32 MiB, and ten minutes ahead of the clock.
     fn default() -> Self {
         Self {
-            tenant_header: HeaderName::from_static("thanos-tenant"),
-            tenant_field: None,
-            default_tenant: DEFAULT_TENANT.to_owned(),
+            tenants: TenantRule::default(),
             split_label: None,
             relabel: None,
             body_max: 32 << 20,
@@ -148,12 +139,7 @@ impl Writer {
     /// Where its headers name a tenant that cannot be, or its certificate has to and does not.
     pub fn admission(&self, from: &Sender, name_required: bool) -> Result<Admission, Failure> {
         let settings = &self.settings;
-        let tenant = match settings.tenant_field {
-            Some(field) => tenant_of_certificate(from.certificate.as_ref(), field).map_err(|error| error.to_string()),
-            None => tenant_of(&from.headers, &settings.tenant_header, &settings.default_tenant)
-                .map_err(|error| error.to_string()),
-        };
-        let tenant = tenant.map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error))?;
+        let tenant = settings.tenants.writer(&from.headers, from.certificate.as_ref())?;
         let (split_label, relabel) = (settings.split_label.clone(), settings.relabel.clone());
         Ok(Admission { tenant, split_label, latest: self.latest(), name_required, relabel })
     }
@@ -208,24 +194,6 @@ impl Writer {
     }
 }
 
-/// What a request tells of itself before its body.
-pub struct Sender {
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Who its client is by a verified certificate.
-    pub certificate: Option<ClientCertificate>,
-}
-
-impl<S: Sync> FromRequestParts<S> for Sender {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // nobody needs them after this
-        let headers = std::mem::take(&mut parts.headers);
-        Ok(Self { headers, certificate: parts.extensions.get::<ClientCertificate>().cloned() })
-    }
-}
-
 fn passes(most: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)))
 }
@@ -260,6 +228,12 @@ impl From<WriteError> for Failure {
             WriteError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<NoTenant> for Failure {
+    fn from(error: NoTenant) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 

@@ -8,8 +8,7 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::{Dictionaries, FlightSql};
-use crate::settings::AdmissionPass;
-use crate::status::status;
+use crate::settings::{AdmissionPass, NoTenant};
 
 /// Whether replicas are joined: `true` unless set to `false`.
 const DEDUP: &str = "quiver-dedup";
@@ -23,7 +22,7 @@ impl FlightSql {
     /// Lets a call in and makes a request of it.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED`, and `INVALID_ARGUMENT` for metadata that means nothing.
+    /// `UNAUTHENTICATED`, `INVALID_ARGUMENT` for metadata that means nothing, and as [`Tenants::scope`](crate::Tenants::scope).
     pub(super) async fn request(&self, metadata: &MetadataMap, text: String) -> Result<SqlRequest, Status> {
         self.door.let_in(metadata).await?;
         let header = |name: &str| match metadata.get(name) {
@@ -34,7 +33,7 @@ impl FlightSql {
             None => Ok(None),
         };
         let tenant = match &self.settings.tenants {
-            Some(rule) => rule.scope(header(&rule.header)?).map_err(status)?,
+            Some(tenants) => tenants.scope(metadata.as_ref()).map_err(no_tenant)?,
             None => TenantScope::All,
         };
         let dedup = match header(DEDUP)? {
@@ -60,6 +59,13 @@ impl FlightSql {
         let Some(admission) = &self.settings.admission else { return Ok(None) };
         let patience = self.sql.engine().time_allowed(timeout);
         admission.admit(patience).await.map(Some).map_err(Status::resource_exhausted)
+    }
+}
+
+fn no_tenant(reason: NoTenant) -> Status {
+    match reason {
+        NoTenant::Invalid(text) => Status::invalid_argument(text),
+        NoTenant::Unproven(text) => Status::unauthenticated(text),
     }
 }
 

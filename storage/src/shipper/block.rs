@@ -1,5 +1,6 @@
 //! One block: its files, and the order in which they are uploaded.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::folder::{BucketFolder, Sizes, upload_time};
 use super::{Shipper, ShipperSettings, blocking};
 use crate::block::BlockMeta;
-use crate::block::meta::{BlockFile, META_FILE, ThanosMeta};
+use crate::block::meta::{BlockFile, FileHash, META_FILE, ThanosMeta};
 use crate::block::segments::{CHUNKS_DIR, sync_dir};
 use crate::error::{Error, Result};
 use crate::index::INDEX_FILE;
@@ -23,6 +24,9 @@ pub(super) const STAGING_DIR: &str = "thanos/upload";
 
 /// Numbers the side-indexes that are made.
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+
+/// Hashes of files by their path below the block's folder.
+type Hashes = BTreeMap<String, FileHash>;
 
 /// What uploading a block came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +67,8 @@ impl Shipper {
                 bucket.file(&folder, &name, size).await?;
             }
         }
-        bucket.commit(&self.uploaded_meta(meta, &files, now)?, &files).await?;
+        let hashes = self.hashes(&folder, &files).await?;
+        bucket.commit(&self.uploaded_meta(meta, &files, hashes, now)?, &files).await?;
         Ok(Shipped::Now)
     }
 
@@ -78,8 +83,22 @@ impl Shipper {
         }
     }
 
+    /// Hashes of the files, where they are wanted.
+    async fn hashes(&self, folder: &Arc<Path>, files: &Sizes) -> Result<Hashes> {
+        let Some(function) = self.settings.hash else { return Ok(Hashes::new()) };
+        let (folder, names) = (Arc::clone(folder), files.keys().cloned().collect::<Vec<_>>());
+        let hash = move |name: String| Ok((name.clone(), function.of_file(&folder.join(name))?));
+        blocking(move || names.into_iter().map(hash).collect()).await
+    }
+
     /// `meta.json` as the bucket gets it: with our external labels, source, files and time. The local one stays as it is.
-    fn uploaded_meta(&self, mut meta: BlockMeta, files: &Sizes, now: Timestamp) -> Result<BlockMeta> {
+    fn uploaded_meta(
+        &self,
+        mut meta: BlockMeta,
+        files: &Sizes,
+        mut hashes: Hashes,
+        now: Timestamp,
+    ) -> Result<BlockMeta> {
         let thanos = meta.thanos.get_or_insert_with(ThanosMeta::default);
         let labels = self.external_labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         thanos.labels.extend(labels);
@@ -88,7 +107,7 @@ impl Shipper {
         thanos.segment_files = in_chunks.map(str::to_owned).collect();
         let listed = files.iter().map(|(name, &size)| (name.clone(), size));
         let listed = listed.chain([(META_FILE.to_owned(), 0)]).collect::<Sizes>();
-        let file = |(rel_path, size_bytes)| BlockFile { rel_path, size_bytes, hash: None };
+        let file = |(rel_path, size_bytes)| BlockFile { hash: hashes.remove(&rel_path), rel_path, size_bytes };
         thanos.files = listed.into_iter().map(file).collect();
         thanos.upload_time = Some(upload_time(now)?);
         Ok(meta)

@@ -145,6 +145,27 @@ async fn the_bucket_gets_what_thanos_would_give_it() {
 }
 
 #[tokio::test]
+async fn files_are_listed_with_hashes_where_they_are_wanted() {
+    let (dir, ids) = three_blocks();
+    let store = Arc::new(InMemory::new());
+    let settings = ShipperSettings { hash: Some(HashFunction::Sha256), ..settings() };
+    shipper(dir.path(), store.clone(), settings).sync(NOW).await;
+    let there = objects(&store).await;
+    for id in ids {
+        let meta = BlockMeta::try_parse(&there[&format!("{id}/meta.json")], "x").unwrap();
+        let files = meta.thanos.unwrap().files;
+        assert_eq!(files.len(), 5);
+        for file in files {
+            let digest = ring::digest::digest(&ring::digest::SHA256, &there[&format!("{id}/{}", file.rel_path)]);
+            let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = file.hash.map(|hash| (hash.func, hash.value));
+            let expected = (file.rel_path != META_FILE).then_some(("SHA256".to_owned(), hex));
+            assert_eq!(hash, expected, "{}", file.rel_path);
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_was_uploaded_is_read_by_a_bucket_store() {
     let (dir, _) = three_blocks();
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

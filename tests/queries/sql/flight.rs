@@ -9,11 +9,13 @@ use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, SqlInfo};
 use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
 use async_trait::async_trait;
-use engine::sql::TenantRule;
-use flight::{Authenticator, FlightSettings, FlightSql};
+use compat::tenant::{ReadTenants, TenantRule};
+use flight::{Authenticator, FlightSettings, FlightSql, NoTenant, Tenants};
 use futures::TryStreamExt;
+use http::HeaderMap;
 use prost::Message;
 use storage::ManualClock;
+use storage::model::TenantScope;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
@@ -29,6 +31,15 @@ struct Alice;
 impl Authenticator for Alice {
     async fn check(&self, credentials: Option<(&str, &str)>) -> bool {
         credentials == Some(("alice", "secret"))
+    }
+}
+
+#[derive(Debug)]
+struct Own(ReadTenants);
+
+impl Tenants for Own {
+    fn scope(&self, metadata: &HeaderMap) -> Result<TenantScope, NoTenant> {
+        self.0.scope(metadata, None).map_err(|error| NoTenant::Invalid(error.to_string()))
     }
 }
 
@@ -228,8 +239,9 @@ fn who_may_come_in() {
 
 #[test]
 fn a_tenant_sees_its_own() {
-    let rule = TenantRule { header: "thanos-tenant".to_owned(), label: "cluster".into(), default_tenant: None };
-    with_server(FlightSettings { tenants: Some(rule), ..settings() }, |mut client| async move {
+    let rule = TenantRule { default_tenant: String::new(), ..TenantRule::default() };
+    let tenants = Arc::new(Own(ReadTenants::Own { rule, label: "cluster".into() }));
+    with_server(FlightSettings { tenants: Some(tenants), ..settings() }, |mut client| async move {
         let error = client.execute("SELECT 1".to_owned(), None).await.err().unwrap();
         assert!(error.to_string().contains("names no tenant"), "{error}");
         client.set_header("thanos-tenant", "eu-1");

@@ -22,19 +22,19 @@ const HOUR_MS: i64 = 3_600_000;
 ///
 /// # Errors
 /// Where a parameter is wrong.
-pub fn instant_request(api: &Api, params: &Params) -> Result<QueryRequest, ApiError> {
+pub fn instant_request(api: &Api, scope: TenantScope, params: &Params) -> Result<QueryRequest, ApiError> {
     params.limit()?;
     let t = params.time_or("time", api.clock.now())?;
     let auto_ns = api.settings.instant_max_resolution_ms.saturating_mul(NS_PER_MS);
     let max_resolution_ms = max_resolution_ms(&api.settings, params, auto_ns)?;
-    request(api, params, QueryTime::Instant(t), max_resolution_ms)
+    request(api, scope, params, (QueryTime::Instant(t), max_resolution_ms))
 }
 
 /// The request of a range query.
 ///
 /// # Errors
 /// Where a parameter is wrong.
-pub fn range_request(api: &Api, params: &Params) -> Result<QueryRequest, ApiError> {
+pub fn range_request(api: &Api, scope: TenantScope, params: &Params) -> Result<QueryRequest, ApiError> {
     params.limit()?;
     let (start, end) = (params.required_time("start")?, params.required_time("end")?);
     if end < start {
@@ -59,7 +59,7 @@ pub fn range_request(api: &Api, params: &Params) -> Result<QueryRequest, ApiErro
         ));
     }
     let max_resolution_ms = max_resolution_ms(&api.settings, params, step_ns / 5)?;
-    request(api, params, QueryTime::Range(Grid { start, end, step_ms }), max_resolution_ms)
+    request(api, scope, params, (QueryTime::Range(Grid { start, end, step_ms }), max_resolution_ms))
 }
 
 /// Thanos's step where none is given: 250 of them in the range, of whole seconds.
@@ -69,7 +69,12 @@ fn default_step_ns(start: i64, end: i64, least: Duration) -> i64 {
     seconds.max(least).saturating_mul(1_000_000_000)
 }
 
-fn request(api: &Api, params: &Params, time: QueryTime, max_resolution_ms: i64) -> Result<QueryRequest, ApiError> {
+fn request(
+    api: &Api,
+    scope: TenantScope,
+    params: &Params,
+    (time, max_resolution_ms): (QueryTime, i64),
+) -> Result<QueryRequest, ApiError> {
     let timeout = params.span_ns("timeout")?.map(|ns| Duration::from_nanos(u64::try_from(ns).unwrap_or(0)));
     let lookback_ms = lookback_ms(&api.settings, params, max_resolution_ms)?;
     match params.get("engine") {
@@ -79,7 +84,7 @@ fn request(api: &Api, params: &Params, time: QueryTime, max_resolution_ms: i64) 
     if params.non_empty("shard_info").is_some() {
         return Err(ApiError::bad_data("shard_info is not supported: this server does not split queries by series"));
     }
-    check_store_matchers(api, params)?;
+    check_store_matchers(api, &scope, params)?;
     let replica_labels: Vec<String> = params.all("replicaLabels[]").map(str::to_owned).collect();
     Ok(QueryRequest {
         text: params.get("query").to_owned(),
@@ -88,7 +93,7 @@ fn request(api: &Api, params: &Params, time: QueryTime, max_resolution_ms: i64) 
         dedup: params.flag("dedup", true)?,
         replica_labels: (!replica_labels.is_empty()).then_some(replica_labels),
         max_resolution_ms,
-        tenant: TenantScope::All,
+        tenant: scope,
         timeout,
         limit: params.limit()?,
     })
@@ -133,6 +138,7 @@ fn lookback_ms(settings: &ApiSettings, params: &Params, max_resolution_ms: i64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenant::ReadTenants;
 
     fn settings() -> ApiSettings {
         ApiSettings {
@@ -146,7 +152,7 @@ mod tests {
             instant_max_resolution_ms: 0,
             partial_response: true,
             parse: promql::ParseOptions::default(),
-            tenants: None,
+            tenants: ReadTenants::All,
         }
     }
 

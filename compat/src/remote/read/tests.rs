@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
 use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
 use http_body_util::BodyExt;
 use promql::ParseOptions;
@@ -208,7 +208,7 @@ async fn what_cannot_be_answered_has_a_status() {
 async fn overlapping_chunks_are_merged() {
     let reader = reader(ReadSettings::default()).await;
     let matcher = Matcher::equal("__name__", "up");
-    let set = reader.select(vec![matcher.clone()], TimeInterval::ALL).await.unwrap();
+    let set = reader.select(&TenantScope::All, vec![matcher.clone()], TimeInterval::ALL).await.unwrap();
     let mut once = SeriesMerge::new(&set.parts);
     let twice: Vec<_> = set.parts.iter().chain(&set.parts).cloned().collect();
     let mut twice = SeriesMerge::new(&twice);
@@ -229,7 +229,7 @@ async fn overlapping_chunks_are_merged() {
 #[tokio::test]
 async fn federation_shows_the_newest_samples() {
     let reader = reader(ReadSettings::default()).await;
-    let mut merge = SeriesMerge::new(&reader.select(vec![], TimeInterval::ALL).await.unwrap().parts);
+    let mut merge = SeriesMerge::new(&reader.select(&TenantScope::All, vec![], TimeInterval::ALL).await.unwrap().parts);
     let chunks = merge.next().await.unwrap().unwrap().chunks;
     let now = chunks.last().unwrap().interval().maxt;
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(now));
