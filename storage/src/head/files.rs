@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +34,8 @@ const SNAPSHOT: &str = "snapshot-";
 const UNFINISHED: &str = ".tmp";
 /// Full segments that are worth a file.
 const MOVE_BYTES: usize = 16 << 20;
+/// Bytes of a file that are checked at once.
+const CHECKED_BYTES: usize = 256 << 10;
 /// Bytes of a file of chunks at which another one begins.
 const FILE_BYTES: usize = 64 << 20;
 
@@ -53,9 +55,20 @@ impl ChunkFile {
         Ok(Self { number, bytes: map_file(&path)?, path, checksum })
     }
 
-    /// Compares the whole of it with its checksum.
+    /// Compares the whole of it with its checksum. It is read for that, not paged in: few of its chunks will be asked for.
     pub fn check(&self) -> Result<()> {
-        match crc32c::crc32c(&self.bytes) == self.checksum {
+        let io = |error| Error::io(&self.path, error);
+        let mut file = File::open(&self.path).map_err(io)?;
+        let (mut buffer, mut checksum) = (vec![0; CHECKED_BYTES], 0);
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(len) => checksum = crc32c::crc32c_append(checksum, &buffer[..len]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io(error)),
+            }
+        }
+        match checksum == self.checksum {
             true => Ok(()),
             false => Err(self.corrupt(0, "checksum of the file")),
         }
