@@ -207,8 +207,8 @@ impl Ingest {
         );
         let bucket = bucket.map(|bucket| Arc::clone(&bucket.store));
         let (shippers, shipper_metrics) = (Mutex::default(), ShipperMetrics::new(registry));
-        registry
-            .register_collector(Box::new(HeadCollector { head: Arc::clone(tsdb.head()), wal: Arc::clone(tsdb.wal()) }));
+        let (head, wal, files) = (Arc::clone(tsdb.head()), Arc::clone(tsdb.wal()), Arc::clone(tsdb.files()));
+        registry.register_collector(Box::new(HeadCollector { head, wal, files }));
         let target = Arc::new(HeadTarget(Arc::clone(tsdb.head())));
         let writer = Arc::new(Writer::new(target, Arc::clone(&clock), settings.write));
         let metrics = LimitMetrics::new(registry);

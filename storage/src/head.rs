@@ -54,7 +54,7 @@ use parking_lot::{Mutex, RwLock};
 pub use adopt::AdoptedLog;
 pub use appender::{Appender, Commit};
 pub use exemplars::{OwnedExemplar, SeriesExemplars};
-pub use files::HeadFiles;
+pub use files::{HeadFileTotals, HeadFiles};
 pub use metadata::{MetadataByFamily, MetadataEntry};
 pub use outcome::{Outcome, REJECTIONS_TOLD, RejectedSample, Rejection};
 pub use query::{Cardinality, HeadStats, TenantStats};

@@ -177,6 +177,12 @@ impl Tsdb {
         &self.wal
     }
 
+    /// What the head keeps in files.
+    #[must_use]
+    pub fn files(&self) -> &Arc<HeadFiles> {
+        &self.files
+    }
+
     /// The tenants that have a folder, each with the folder and the labels of its blocks.
     #[must_use]
     pub fn tenants(&self) -> Vec<(String, PathBuf, ExternalLabels)> {

@@ -85,6 +85,17 @@ impl ChunkFile {
     }
 }
 
+/// What the files of a head take up, and what went wrong with them since they were opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeadFileTotals {
+    /// Bytes of all files of chunks.
+    pub chunk_bytes: u64,
+    /// Bytes of the newest snapshot.
+    pub snapshot_bytes: u64,
+    /// Files of chunks and snapshots that could not be written.
+    pub failures: u64,
+}
+
 /// The files of a head.
 #[derive(Debug)]
 pub struct HeadFiles {
@@ -103,6 +114,7 @@ struct State {
     /// Where the log ended at the newest snapshot.
     log_end: u64,
     snapshot_bytes: u64,
+    failures: u64,
 }
 
 impl HeadFiles {
@@ -158,13 +170,25 @@ impl HeadFiles {
         }
     }
 
+    /// What they take up.
+    #[must_use]
+    pub fn totals(&self) -> HeadFileTotals {
+        let state = self.state.lock();
+        let chunk_bytes = state.files.values().map(|file| file.bytes.len() as u64).sum();
+        HeadFileTotals { chunk_bytes, snapshot_bytes: state.snapshot_bytes, failures: state.failures }
+    }
+
     /// Moves closed chunks out of memory, where enough of them are in it. Blocks.
     ///
     /// # Errors
     /// The disk's: then they stay in memory.
     pub fn move_chunks(&self, head: &Head) -> Result<()> {
         let full: usize = head.shards.iter().map(|shard| shard.read().log.full_bytes()).sum();
-        if full < MOVE_BYTES { Ok(()) } else { self.move_full(head) }
+        if full < MOVE_BYTES { Ok(()) } else { self.move_full(head).inspect_err(|_| self.failed()) }
+    }
+
+    fn failed(&self) {
+        self.state.lock().failures += 1;
     }
 
     /// Moves the segments of all shards that are full.
@@ -242,6 +266,10 @@ impl HeadFiles {
     /// # Errors
     /// The disk's; then the one before stays.
     pub fn write_snapshot(&self, head: &Head, segment: SegmentNumber, log_end: u64) -> Result<()> {
+        self.try_write_snapshot(head, segment, log_end).inspect_err(|_| self.failed())
+    }
+
+    fn try_write_snapshot(&self, head: &Head, segment: SegmentNumber, log_end: u64) -> Result<()> {
         head.shards.iter().for_each(|shard| shard.write().log.seal());
         self.move_full(head)?;
         let unfinished = self.folder.join(format!("{SNAPSHOT}{segment:08}{UNFINISHED}"));

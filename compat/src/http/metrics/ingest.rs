@@ -9,17 +9,19 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use storage::head::Head;
+use storage::head::{Head, HeadFiles};
 use storage::shipper::ShipperCounts;
 use storage::wal::Wal;
 
-/// Collects `prometheus_tsdb_head_*` by tenant, and of the log `prometheus_tsdb_wal_*` and what Prometheus has no name for.
+/// Collects `prometheus_tsdb_head_*` by tenant, of the log `prometheus_tsdb_wal_*`, and what Prometheus has no name for.
 #[derive(Debug)]
 pub struct HeadCollector {
     /// The head.
     pub head: Arc<Head>,
     /// Its log.
     pub wal: Arc<Wal>,
+    /// Its files beside the log.
+    pub files: Arc<HeadFiles>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and milliseconds are far below 2^53")]
@@ -39,10 +41,16 @@ impl Collector for HeadCollector {
         let newest = tenants.iter().map(|tenant| tenant.interval.maxt as f64).collect();
         by_tenant("prometheus_tsdb_head_max_time", "Time of the newest sample in the head, in milliseconds", newest)?;
 
-        let log = self.wal.totals();
+        let (log, files) = (self.wal.totals(), self.files.totals());
         let gauges = [
             ("prometheus_tsdb_wal_segment_current", "Segment of the log that is written", log.segment as f64),
             ("quiver_wal_unsynced_bytes", "Bytes of the log that are not on disk yet", log.unsynced_bytes as f64),
+            (
+                "prometheus_tsdb_head_chunks_storage_size_bytes",
+                "Size of the files of chunks of the head",
+                files.chunk_bytes as f64,
+            ),
+            ("quiver_head_snapshot_size_bytes", "Size of the newest snapshot of the head", files.snapshot_bytes as f64),
             ("quiver_wal_writable", "Whether the log takes writes", f64::from(u8::from(self.wal.writable().is_ok()))),
         ];
         for (name, help, value) in gauges {
@@ -51,6 +59,11 @@ impl Collector for HeadCollector {
         }
         let counters = [
             ("prometheus_tsdb_wal_writes_failed", "Writes and syncs of the log that failed", log.failures as f64),
+            (
+                "quiver_head_files_failed",
+                "Files of chunks and snapshots of the head that could not be written",
+                files.failures as f64,
+            ),
             ("quiver_wal_fsyncs", "Syncs of the log", log.syncs as f64),
             ("quiver_wal_fsync_seconds", "Time in syncs of the log", log.sync_time.as_secs_f64()),
             ("quiver_wal_written_bytes", "Bytes of the log that were written", log.written_bytes as f64),
@@ -123,13 +136,15 @@ mod tests {
         assert_eq!(appender.commit().unwrap().outcome.floats, 1);
 
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(HeadCollector { head, wal }));
+        let files = Arc::new(HeadFiles::open(folder.path()).unwrap().0);
+        registry.register_collector(Box::new(HeadCollector { head, wal, files }));
         ShipperMetrics::new(&mut registry).add(&ShipperCounts { uploads_total: 2, ..ShipperCounts::default() });
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "prometheus_tsdb_head_series{tenant=\"a\"} 1.0",
             "prometheus_tsdb_head_max_time{tenant=\"a\"} 4000.0",
+            "prometheus_tsdb_head_chunks_storage_size_bytes 0.0",
             "quiver_wal_writable 1.0",
             "prometheus_tsdb_wal_writes_failed_total 0.0",
             "thanos_shipper_uploads_total 2",

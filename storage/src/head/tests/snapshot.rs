@@ -177,6 +177,8 @@ async fn closed_chunks_leave_memory_and_all_kinds_of_data_come_back() {
     for shard in running.head.shards.iter().map(|shard| shard.read()) {
         assert_eq!((shard.log.full_bytes(), shard.log.filed().count()), (0, 1));
     }
+    let totals = running.files.totals();
+    assert!(totals.chunk_bytes > 0 && totals.snapshot_bytes > 0 && totals.failures == 0, "{totals:?}");
     let before = everything(&running.head).await;
     assert_eq!((before.0.len(), before.1.len(), before.2.len()), (40, 1, 5));
     let (next, bare) = running.restart(folder.path());
@@ -192,6 +194,25 @@ async fn closed_chunks_leave_memory_and_all_kinds_of_data_come_back() {
     assert_eq!(everything(&last.head).await, before);
     last.close();
     bare.close();
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_written_all_stays_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::open(folder.path());
+    write(&running.head, 0, 300);
+    let before = everything(&running.head).await;
+    let files = folder.path().join(super::super::files::HEAD_DIR);
+    std::fs::remove_dir_all(&files).unwrap();
+    let segment = running.head.journal.wal().unwrap().cut().unwrap();
+    let error = running.files.write_snapshot(&running.head, segment, 0).unwrap_err().to_string();
+    assert!(error.contains("chunks-00000000"), "{error}");
+    assert_eq!(running.files.totals(), HeadFileTotals { failures: 1, ..HeadFileTotals::default() });
+    assert_eq!(everything(&running.head).await, before);
+    std::fs::create_dir(&files).unwrap();
+    running.snapshot();
+    assert_eq!(everything(&running.head).await, before);
+    running.close();
 }
 
 #[tokio::test]
