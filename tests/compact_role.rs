@@ -200,6 +200,9 @@ fn an_overlap_stops_its_group_and_the_log_says_how_to_go_on() {
     scene.follow(line.split("once their marks are removed: ").nth(1).unwrap().split("; or").next().unwrap());
     let merged = scene.compact(&["--compact.enable-vertical-compaction"]).output().unwrap();
     assert!(merged.status.success(), "{}", String::from_utf8_lossy(&merged.stderr));
+    // the blocks came without side-indexes: they were made there, and went with the blocks that were replaced
+    let side_indexes = scene.folder.path().join("data/compact/side-index");
+    assert_eq!(std::fs::read_dir(side_indexes).unwrap().count(), 0);
 }
 
 #[test]

@@ -168,6 +168,8 @@ impl<'a> GroupRun<'a> {
         (0..marked.written).for_each(|_| {
             compactor.observer.observe(Event::Marked { marker: DeletionMark::FILE, reason: "" });
         });
+        // nobody merges them again
+        ids.iter().for_each(|&id| compactor.side_indexes.remove(id));
         compactor.observer.observe(Event::Compacted { resolution_ms, vertical: reason == Reason::Overlap });
         tracing::info!(into = %made.id(), series = made.stats.num_series, samples = made.stats.num_samples, "compacted blocks");
         self.done.made.extend(all.iter().map(BlockMeta::id));
