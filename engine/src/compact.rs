@@ -11,8 +11,8 @@
 //! are for.
 //!
 //! Chunks that overlap nothing pass through as bytes, never decoded. Label ranges are worked on in parallel and joined in order, since a
-//! block is written in the order of its labels. What is read and written at one time is bounded: a range a core and one more, of each a few
-//! batches a block, and a few parts of a segment an output.
+//! block is written in the order of its labels. What is read and written at one time is bounded: a few ranges a core, of each a few batches a
+//! block, and a few parts of a segment an output.
 
 mod checked_part;
 mod downsample;
@@ -61,6 +61,9 @@ const SERIES_SELECTED_MAX: u64 = 100_000;
 const RANGES_PER_CORE: usize = 4;
 /// A range of more series would wait half done for its turn, its queue full, while only one core works.
 const SERIES_PER_RANGE_MAX: usize = 1 << 17;
+/// Label ranges a core that are worked on at once where blocks are large: each has batches of all blocks, and a queue. Fewer would leave cores
+/// idle whenever one ends.
+const RANGES_AT_ONCE_PER_CORE: usize = 2;
 
 /// Blocks that become one, or several of several resolutions.
 #[derive(Debug, Clone)]
@@ -188,6 +191,7 @@ fn plan(
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>, Error> {
     let largest = parts.iter().max_by_key(|part| part.series_count());
+    let is_large = largest.is_some_and(|part| part.series_count() as u64 > SERIES_SELECTED_MAX);
     let points = largest.map_or_else(Vec::new, |part| {
         let series = part.series_count();
         let least = (partitions * RANGES_PER_CORE).min(series / SERIES_PER_RANGE_MIN);
@@ -217,7 +221,9 @@ fn plan(
         (Some(only), true) => only,
         (Some(last), false) => {
             inputs.push(last);
-            Arc::new(ConcatExec::new(UnionExec::try_new(inputs)?).running(partitions + 1))
+            let joined = ConcatExec::new(UnionExec::try_new(inputs)?);
+            let at_once = if is_large { partitions * RANGES_AT_ONCE_PER_CORE } else { count };
+            Arc::new(joined.running(at_once))
         }
         (None, _) => Arc::new(EmptyExec::new(storage::schema::series_schema())),
     })
