@@ -14,7 +14,7 @@ use storage::compact::PlanSettings;
 use crate::compaction::{Compaction, CompactionSettings, Means};
 use crate::data_dir::FolderLock;
 use crate::flags::{CompactDeduplication, CompactRoleFlags, Scratch};
-use crate::memory::available_bytes;
+use crate::memory::{available_bytes, share_arenas};
 use crate::settings;
 use crate::worker::{self, Pages};
 
@@ -30,6 +30,7 @@ pub fn run(flags: &CompactRoleFlags, flag_values: BTreeMap<String, String>) -> a
         .with_context(|| format!("--data-dir={}: cannot be made", flags.data_dir.display()))?;
     let lock = FolderLock::take(&flags.data_dir)?;
     let compaction = compaction_settings(flags, &bucket)?;
+    share_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let ended = runtime.block_on(serve(flags, flag_values, bucket, compaction));
     runtime.shutdown_background();

@@ -173,11 +173,13 @@ impl Compaction {
             storage::compact::Bucket::new(Arc::clone(&bucket.store), Path::default(), REQUESTS, Retry::default());
         let label = settings.web_label.clone();
         let blocks = Arc::new(BlocksApi::new(objects.clone(), Arc::clone(&clock), label, settings.may_mark));
+        // of blocks that another program made; nothing else in the folder has such a name
+        let side_indexes = settings.compactor.job.upload.scratch.join("side-index");
         let compactor = BucketCompactor::new(
             objects,
             settings.compactor.clone(),
             settings.meta_concurrency,
-            SideIndexCache::new(SideIndexSettings::default()),
+            SideIndexCache::new(SideIndexSettings { folder: Some(side_indexes), ..SideIndexSettings::default() }),
             Arc::clone(&clock),
             Arc::<CompactMetrics>::clone(&metrics),
         );

@@ -16,6 +16,21 @@ pub fn return_large_buffers() {
     }
 }
 
+/// Has all threads allocate from as many arenas as there are cores; to be called before there are threads.
+///
+/// The C library makes up to eight times as many, and what is freed in one is of no use to the others: compaction, whose batches are made by
+/// one thread and freed by another, took up to a quarter more memory for it, and no less time.
+pub fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        #[expect(unsafe_code, reason = "as above")]
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, i32::try_from(cores).unwrap_or(i32::MAX));
+        }
+    }
+}
+
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub usize);

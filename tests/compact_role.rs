@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const FIRST: &str = "01M84VG4H2WFVW1NK5TSWRT46C";
 
-/// The sample bucket, and beside it the same of replica b, of whose first block there is another one of other sources.
+/// The sample bucket, as the group of replica a, and beside it the same of replica b.
 struct Scene {
     folder: tempfile::TempDir,
 }
@@ -26,13 +26,26 @@ impl Scene {
             let id = block.file_name().to_string_lossy().into_owned();
             scene.copy(&block.path(), &id, "a", None);
             scene.copy(&block.path(), &other(&id, 'X'), "b", None);
-            if id == FIRST {
-                scene.copy(&block.path(), &other(&id, 'Y'), "b", Some(&other(&id, 'Y')));
-            }
         }
         let config = format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", scene.bucket().display());
         std::fs::write(scene.config(), config).unwrap();
         scene
+    }
+
+    /// There is another one of replica b's first block, of other sources.
+    fn with_overlap(self) -> Self {
+        let source = other(FIRST, 'Y');
+        self.copy(&self.bucket().join(FIRST), &source, "b", Some(&source));
+        self
+    }
+
+    /// A bit in the chunks of replica a's first block is another one.
+    fn with_damage(self) -> Self {
+        let segment = self.bucket().join(FIRST).join("chunks/000001");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(segment, bytes).unwrap();
+        self
     }
 
     fn bucket(&self) -> PathBuf {
@@ -70,6 +83,15 @@ impl Scene {
             .stderr(Stdio::piped());
         command
     }
+
+    /// Does in a shell what the log says, with the bucket's configuration for FILE.
+    fn follow(&self, command: &str) {
+        let command = command.replace("FILE", &self.config().display().to_string());
+        let program = Path::new(env!("CARGO_BIN_EXE_quiver")).parent().unwrap();
+        assert!(command.starts_with("quiver "), "{command}");
+        let done = Command::new("/bin/sh").args(["-c", &command]).env("PATH", program).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    }
 }
 
 fn other(id: &str, last: char) -> String {
@@ -88,6 +110,11 @@ impl Compactor {
         let mut process = scene.compact(&flags).spawn().unwrap();
         let log = BufReader::new(process.stderr.take().unwrap());
         Self { process, log }
+    }
+
+    /// Where it serves its metrics.
+    fn address(&mut self) -> String {
+        self.wait_for("listening for HTTP").split("address=").nth(1).unwrap().trim().to_owned()
     }
 
     /// The first line of the log from here on that holds `text`.
@@ -120,6 +147,12 @@ fn metrics(address: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
+fn assert_metrics(metrics: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(metrics.lines().any(|found| found == *line), "{line} in\n{metrics}");
+    }
+}
+
 /// What promtool has against the names and texts of metrics.
 fn promtool_complains(metrics: &str) -> Option<String> {
     let mut command = Command::new("promtool");
@@ -140,9 +173,9 @@ fn promtool_complains(metrics: &str) -> Option<String> {
 
 #[test]
 fn an_overlap_stops_its_group_and_the_log_says_how_to_go_on() {
-    let scene = Scene::new();
+    let scene = Scene::new().with_overlap();
     let mut compactor = Compactor::start(&scene, &[]);
-    let address = compactor.wait_for("listening for HTTP").split("address=").nth(1).unwrap().trim().to_owned();
+    let address = compactor.address();
     let line = compactor.wait_for("a group of blocks is left alone");
     assert!(line.contains("level=error"), "{line}");
     let (one, two) = (other(FIRST, 'X'), other(FIRST, 'Y'));
@@ -152,32 +185,57 @@ fn an_overlap_stops_its_group_and_the_log_says_how_to_go_on() {
     let done = compactor.wait_for("compaction iterations done");
     assert!(done.contains("halted=1"), "{done}");
     let metrics = metrics(&address);
-    for line in [
+    let expected = [
         "thanos_compact_halted 1",
         "thanos_compact_iterations_total 1",
         // of the other group, in the same run
         "thanos_compact_group_compactions_total{resolution=\"0\"} 1",
         "thanos_compact_blocks_marked_total{marker=\"no-compact-mark.json\",reason=\"overlapping-blocks\"} 2",
-    ] {
-        assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
-    }
+    ];
+    assert_metrics(&metrics, &expected);
     assert_eq!(promtool_complains(&metrics), None);
     drop(compactor);
 
     // the command, as it stands there
-    let command = line.split("once their marks are removed: ").nth(1).unwrap().split("; or").next().unwrap();
-    let command = command.replace("FILE", &scene.config().display().to_string());
-    let words: Vec<&str> = command.split(' ').collect();
-    assert_eq!(words[0], "quiver");
-    let done = Command::new(env!("CARGO_BIN_EXE_quiver")).args(&words[1..]).output().unwrap();
-    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    scene.follow(line.split("once their marks are removed: ").nth(1).unwrap().split("; or").next().unwrap());
     let merged = scene.compact(&["--compact.enable-vertical-compaction"]).output().unwrap();
     assert!(merged.status.success(), "{}", String::from_utf8_lossy(&merged.stderr));
+    // the blocks came without side-indexes: they were made there, and went with the blocks that were replaced
+    let side_indexes = scene.folder.path().join("data/compact/side-index");
+    assert_eq!(std::fs::read_dir(side_indexes).unwrap().count(), 0);
+}
+
+#[test]
+fn a_damaged_block_stops_its_group_and_the_log_says_how_to_go_on() {
+    let scene = Scene::new().with_damage();
+    let mut compactor = Compactor::start(&scene, &[]);
+    let address = compactor.address();
+    let line = compactor.wait_for("a group of blocks is left alone");
+    for part in ["level=error", FIRST, "chunks/000001", "eu-1"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let done = compactor.wait_for("compaction iterations done");
+    assert!(done.contains("halted=1"), "{done}");
+    let metrics = metrics(&address);
+    let expected = [
+        "thanos_compact_halted 1",
+        "thanos_compact_group_compactions_failures_total{resolution=\"0\"} 1",
+        "thanos_compact_group_compactions_total{resolution=\"0\"} 1",
+        "thanos_compact_blocks_marked_total{marker=\"no-compact-mark.json\",reason=\"corrupt-block\"} 1",
+    ];
+    assert_metrics(&metrics, &expected);
+    drop(compactor);
+    // it stays so until something is done
+    assert!(!scene.compact(&[]).output().unwrap().status.success());
+
+    scene.follow(line.split("or mark it for deletion: ").nth(1).unwrap().split('"').next().unwrap());
+    let without = scene.compact(&[]).output().unwrap();
+    assert!(without.status.success(), "{}", String::from_utf8_lossy(&without.stderr));
 }
 
 #[test]
 fn all_work_stops_where_that_is_asked_for() {
-    let scene = Scene::new();
+    let scene = Scene::new().with_overlap();
     let mut compactor = Compactor::start(&scene, &["--debug.halt-on-error", "--wait-interval=1ms"]);
     compactor.wait_for("critical error detected; halting");
     // without --wait the command ends, and says why

@@ -11,8 +11,8 @@
 //! are for.
 //!
 //! Chunks that overlap nothing pass through as bytes, never decoded. Label ranges are worked on in parallel and joined in order, since a
-//! block is written in the order of its labels. What is read and written at one time is bounded: a few batches a block and range, a few
-//! parts of a segment an output.
+//! block is written in the order of its labels. What is read and written at one time is bounded: a few ranges a core, of each a few batches a
+//! block, and a few parts of a segment an output.
 
 mod checked_part;
 mod downsample;
@@ -32,7 +32,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::SessionConfig;
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
 use storage::block::BlockMeta;
 use storage::compact::RAW;
 use storage::model::{BlockId, TimeInterval, Timestamp};
@@ -57,8 +57,13 @@ use output::OutputWriter;
 const SERIES_PER_RANGE_MIN: usize = 256;
 /// A block of more series is not selected as a whole before it is read: its labels alone take some hundred bytes a series.
 const SERIES_SELECTED_MAX: u64 = 100_000;
-/// Label ranges a core. More than one, so that the writer, which takes ranges in order, finds the next one ready.
+/// Label ranges a core, at least. More than one, so that the writer, which takes ranges in order, finds the next one ready.
 const RANGES_PER_CORE: usize = 4;
+/// A range of more series would wait half done for its turn, its queue full, while only one core works.
+const SERIES_PER_RANGE_MAX: usize = 1 << 17;
+/// Label ranges a core that are worked on at once where blocks are large: each has batches of all blocks, and a queue. Fewer would leave cores
+/// idle whenever one ends.
+const RANGES_AT_ONCE_PER_CORE: usize = 2;
 
 /// Blocks that become one, or several of several resolutions.
 #[derive(Debug, Clone)]
@@ -113,29 +118,31 @@ impl Job {
         now: Timestamp,
     ) -> Result<Vec<BlockMeta>, CompactError> {
         let blocks: Vec<BlockId> = self.inputs.iter().map(BlockStore::id).collect();
-        let parts = self.parts().await.map_err(|error| CompactError::of_storage(error, &blocks))?;
+        let parts = self.parts(settings.partitions).await.map_err(|error| CompactError::of_storage(error, &blocks))?;
         let input_ms = self.inputs.first().map_or(RAW, |block| block.meta().resolution_ms());
         let work = Work { parts, blocks, input_ms, merge: self.merge, outputs: self.outputs };
         work.run(settings, progress, now).await
     }
 
-    /// The series of each block, its own labels only.
-    async fn parts(&self) -> storage::Result<Vec<Arc<dyn SeriesPart>>> {
-        let selections = self.inputs.iter().map(|block| async move {
-            let request = SeriesRequest {
-                with_external_labels: false,
-                max_resolution_ms: i64::MAX,
-                ..SeriesRequest::new(Vec::new(), TimeInterval::ALL)
-            };
-            let part = match block.meta().stats.num_series > SERIES_SELECTED_MAX {
-                true => block.select_whole(&request).await?,
-                false => block.select(&request).await?,
-            };
-            let checked = |part| Arc::new(CheckedPart::new(part, block.id(), block.range())) as Arc<dyn SeriesPart>;
-            Ok::<_, storage::Error>(part.map(checked))
-        });
-        Ok(try_join_all(selections).await?.into_iter().flatten().collect())
+    /// The series of each block. A side-index may have to be built for it, which keeps a core busy.
+    async fn parts(&self, partitions: usize) -> storage::Result<Vec<Arc<dyn SeriesPart>>> {
+        let selections = futures::stream::iter(self.inputs.clone()).map(part).buffered(partitions.max(1));
+        Ok(selections.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
+}
+
+/// The series of a block, its own labels only; none where there are none.
+async fn part(block: BlockStore) -> storage::Result<Option<Arc<dyn SeriesPart>>> {
+    let request = SeriesRequest {
+        with_external_labels: false,
+        max_resolution_ms: i64::MAX,
+        ..SeriesRequest::new(Vec::new(), TimeInterval::ALL)
+    };
+    let part = match block.meta().stats.num_series > SERIES_SELECTED_MAX {
+        true => block.select_whole(&request).await?,
+        false => block.select(&request).await?,
+    };
+    Ok(part.map(|part| Arc::new(CheckedPart::new(part, block.id(), block.range())) as Arc<dyn SeriesPart>))
 }
 
 /// Series that were selected, and what becomes of them.
@@ -184,9 +191,12 @@ fn plan(
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>, Error> {
     let largest = parts.iter().max_by_key(|part| part.series_count());
+    let is_large = largest.is_some_and(|part| part.series_count() as u64 > SERIES_SELECTED_MAX);
     let points = largest.map_or_else(Vec::new, |part| {
-        let ranges = if partitions > 1 { partitions * RANGES_PER_CORE } else { 1 };
-        part.split_points(ranges.min(part.series_count() / SERIES_PER_RANGE_MIN).max(1))
+        let series = part.series_count();
+        let least = (partitions * RANGES_PER_CORE).min(series / SERIES_PER_RANGE_MIN);
+        let ranges = if partitions > 1 { least.max(series.div_ceil(SERIES_PER_RANGE_MAX)) } else { 1 };
+        part.split_points(ranges.max(1))
     });
     let ranges = KeyRange::between(&points);
     let (parts, count): (Arc<[_]>, _) = (parts.into(), ranges.len());
@@ -211,7 +221,9 @@ fn plan(
         (Some(only), true) => only,
         (Some(last), false) => {
             inputs.push(last);
-            ConcatExec::wrap(UnionExec::try_new(inputs)?)
+            let joined = ConcatExec::new(UnionExec::try_new(inputs)?);
+            let at_once = if is_large { partitions * RANGES_AT_ONCE_PER_CORE } else { count };
+            Arc::new(joined.running(at_once))
         }
         (None, _) => Arc::new(EmptyExec::new(storage::schema::series_schema())),
     })

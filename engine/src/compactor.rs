@@ -174,10 +174,9 @@ impl BucketCompactor {
     }
 
     async fn compact_groups(&self, view: &BucketView, outcome: &mut RunOutcome) {
-        let marks = &view.found().no_compact_marks;
         let coverage = self.settings.downsamples.then(|| Coverage::of(view.blocks().values()));
         let coverage = coverage.as_ref();
-        let runs = view.groups().into_iter().map(|group| GroupRun::new(self, group, marks, coverage).run());
+        let runs = view.groups().into_iter().map(|group| GroupRun::new(self, group, view.found(), coverage).run());
         let mut runs = futures::stream::iter(runs).buffer_unordered(self.settings.concurrency.max(1));
         while let Some(run) = runs.next().await {
             outcome.made.extend(run.made);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! partition 0 ─┐
-//! partition 1 ─┼─> 0…, 1…, 2…       all inputs run at once, each into a queue of its own
+//! partition 1 ─┼─> 0…, 1…, 2…       all inputs run at once, or the next few, each into a queue of its own
 //! partition 2 ─┘
 //! ```
 //!
@@ -39,6 +39,8 @@ const QUEUE_BATCHES_MAX: usize = QUEUE_KIB_MAX as usize;
 #[derive(Debug)]
 pub struct ConcatExec {
     input: Arc<dyn ExecutionPlan>,
+    /// Partitions that run at once, at least one.
+    at_once: usize,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -48,7 +50,14 @@ impl ConcatExec {
     #[must_use]
     pub fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = plan_properties(input.schema(), 1);
-        Self { input, properties, metrics: ExecutionPlanMetricsSet::new() }
+        Self { input, at_once: usize::MAX, properties, metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// The same, but that only so many partitions run at once: the one that is read, and those after it. There can then be many, each
+    /// with some memory of its own.
+    #[must_use]
+    pub fn running(self, at_once: usize) -> Self {
+        Self { at_once: at_once.max(1), ..self }
     }
 
     /// `input` itself where it has one partition, its join where it has more.
@@ -58,7 +67,7 @@ impl ConcatExec {
     }
 
     fn with_inputs(&self, inputs: Vec<Arc<dyn ExecutionPlan>>) -> datafusion::error::Result<Self> {
-        Ok(Self::new(only_input(inputs)?))
+        Ok(Self::new(only_input(inputs)?).running(self.at_once))
     }
 }
 
@@ -81,16 +90,22 @@ impl ExecutionPlan for ConcatExec {
         context: Arc<TaskContext>,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let schema = self.schema();
-        let queues: Vec<_> = (0..partition_count(&self.input))
-            .map(|input| {
-                let mut queue = RecordBatchReceiverStream::builder(Arc::clone(&schema), QUEUE_BATCHES_MAX);
-                let held = Arc::new(Held::new(&context));
-                let target = Target { batches: queue.tx(), held: Arc::clone(&held) };
-                let (plan, context) = (Arc::clone(&self.input), Arc::clone(&context));
-                queue.spawn(async move { forward(plan, input, context, target).await });
-                queue.build().inspect_ok(move |_| held.release())
-            })
-            .collect();
+        let (plan, queued) = (Arc::clone(&self.input), Arc::clone(&schema));
+        let begin = move |input| {
+            let mut queue = RecordBatchReceiverStream::builder(Arc::clone(&queued), QUEUE_BATCHES_MAX);
+            let held = Arc::new(Held::new(&context));
+            let target = Target { batches: queue.tx(), held: Arc::clone(&held) };
+            let (plan, context) = (Arc::clone(&plan), Arc::clone(&context));
+            queue.spawn(async move { forward(plan, input, context, target).await });
+            queue.build().inspect_ok(move |_| held.release())
+        };
+        let mut waiting = 0..partition_count(&self.input);
+        let mut running: VecDeque<_> = waiting.by_ref().take(self.at_once - 1).map(&begin).collect();
+        // the one before has ended when another one is asked for
+        let queues = std::iter::from_fn(move || {
+            running.extend(waiting.next().map(&begin));
+            running.pop_front()
+        });
         let batches = stream::iter(queues).flatten().map_err(Error::from);
         Ok(batch_stream(schema, BaselineMetrics::new(&self.metrics, partition), batches))
     }
@@ -188,6 +203,29 @@ mod tests {
         for batches_each in [0, 1, 12] {
             let plan = joined(SourceExec::of(vector_schema(1), partitions(batches_each), End::Done));
             let expected: Vec<String> = (0..3 * batches_each).map(|n| format!("m{{n=\"{n}\"}} {n}")).collect();
+            assert_eq!(runtime().block_on(run(&plan)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn few_run_at_once_where_that_is_wanted() {
+        let hanging = SourceExec::of(vector_schema(1), partitions(1), End::Never);
+        let alive = hanging.alive();
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(ConcatExec::new(Arc::new(hanging)).running(2));
+        let held = alive.strong_count();
+        runtime().block_on(async {
+            let mut stream = plan.execute(0, Arc::new(TaskContext::default())).unwrap();
+            assert!(stream.next().await.unwrap().is_ok());
+            // whatever else would run now gets its turn
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(alive.strong_count(), held + 2);
+        });
+        for at_once in 1..=4 {
+            let input = SourceExec::of(vector_schema(1), partitions(5), End::Done);
+            let plan: Arc<dyn ExecutionPlan> = Arc::new(ConcatExec::new(Arc::new(input)).running(at_once));
+            let expected: Vec<String> = (0..15).map(|n| format!("m{{n=\"{n}\"}} {n}")).collect();
             assert_eq!(runtime().block_on(run(&plan)).unwrap(), expected);
         }
     }

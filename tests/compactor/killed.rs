@@ -1,9 +1,11 @@
-//! The process is killed before every request that it makes to the bucket, one after the other, until a run comes to its end.
+//! The process is killed before every request that it makes to the bucket, one after the other, until a run comes to its end; and before
+//! every change that it makes to its scratch folder, where blocks are put together.
 //!
 //! The test starts itself anew as the process that is killed: there, the store sends SIGKILL to its own process instead of
-//! the n-th request. So nothing is tidied up, and no code of the program knows of it. What is left is then compacted by the program.
+//! the n-th request, or [`disk_steps`] does instead of the n-th change. So nothing is tidied up, and no code of the program knows of it.
+//! What is left is then compacted by the program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +22,21 @@ use rustix::process::{Signal, getpid, kill_process};
 use storage::ManualClock;
 use storage::generate::Generator;
 
-use crate::buckets::{HOUR_MS, NOW_MS, compactor, small_workload};
+use crate::buckets::{HOUR_MS, NOW_MS, compactor_with, small_workload};
+use crate::disk_steps;
 use crate::own_reader::BucketSamples;
 
-/// Folder and number, for the process that is killed.
+/// Kind of step, number and folder, for the process that is killed.
 const CHILD: &str = "QUIVER_TEST_KILLED_AT";
+
+/// What the process is killed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// A request to the bucket, with blocks that are streamed into it.
+    Request,
+    /// A change to the scratch folder, with blocks that are put together there.
+    Scratch,
+}
 
 /// Kills the process instead of a request.
 #[derive(Debug, Clone)]
@@ -131,18 +143,33 @@ impl MultipartUpload for KillingUpload {
     }
 }
 
-/// The process that is killed: one run over the folder, days after the blocks there were marked where any are.
+/// Where the program has its scratch folder, in the folder that also has the bucket.
+fn scratch_of(folder: &Path) -> PathBuf {
+    folder.join("data/compact")
+}
+
+/// The process that is killed: one run over the bucket, and one days after the blocks there were marked where any are.
 #[test]
 fn the_process_that_is_killed() {
     let Ok(child) = std::env::var(CHILD) else { return };
-    let (number, folder) = child.split_once(' ').unwrap();
-    let left = Arc::new(AtomicU64::new(number.parse().unwrap()));
-    let store = KillingStore { inner: Arc::new(LocalFileSystem::new_with_prefix(folder).unwrap()), left };
-    let scratch = tempfile::tempdir_in(Path::new(folder).parent().unwrap()).unwrap();
+    let (step, rest) = child.split_once(' ').unwrap();
+    let (number, folder) = rest.split_once(' ').unwrap();
+    let (number, folder): (u64, _) = (number.parse().unwrap(), Path::new(folder));
+    let (on_disk, scratch) = (step == format!("{:?}", Step::Scratch), scratch_of(folder));
+    std::fs::create_dir_all(&scratch).unwrap();
+    if on_disk {
+        disk_steps::kill_before(number, &scratch);
+    }
+    let left = Arc::new(AtomicU64::new(if on_disk { u64::MAX } else { number }));
+    let inner = Arc::new(LocalFileSystem::new_with_prefix(folder.join("bucket")).unwrap());
+    let store = KillingStore { inner, left };
     let run = async {
         for pass in 0..2 {
             let clock = Arc::new(ManualClock::new(NOW_MS + pass * 49 * HOUR_MS));
-            let outcome = compactor(Arc::new(store.clone()), clock, scratch.path(), None).run().await.unwrap();
+            let compactor = compactor_with(Arc::new(store.clone()), clock, &scratch, None, |settings| {
+                settings.job.upload.whole_in_scratch = on_disk;
+            });
+            let outcome = compactor.run().await.unwrap();
             assert!(outcome.failed.is_empty(), "{outcome:?}");
         }
     };
@@ -162,14 +189,14 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Kills the process before request `number`; returns whether it came to its end before that.
-fn killed_at(number: u64, original: &Path, expected: &BucketSamples) -> bool {
+/// Kills the process before step `number`; returns whether it came to its end before that.
+fn killed_at(step: Step, number: u64, original: &Path, expected: &BucketSamples) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let bucket = folder.path().join("bucket");
     copy_folder(original, &bucket);
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed::the_process_that_is_killed"])
-        .env(CHILD, format!("{number} {}", bucket.display()))
+        .env(CHILD, format!("{step:?} {number} {}", folder.path().display()))
         .stdout(Stdio::null())
         .status()
         .unwrap();
@@ -178,9 +205,11 @@ fn killed_at(number: u64, original: &Path, expected: &BucketSamples) -> bool {
     let found = BucketSamples::of_folder(&bucket);
     assert!(found.distinct() == expected.unmarked, "{number}: a sample is in no block that stays");
     // what it left is taken up by the program, which deletes what is marked at once
+    let scratch = if step == Step::Scratch { "disk" } else { "stream" };
     for _ in 0..2 {
         let compacted = Command::new(env!("CARGO_BIN_EXE_quiver"))
             .args(["compact", "--delete-delay=0s"])
+            .arg(format!("--compact.scratch={scratch}"))
             .arg(format!("--data-dir={}", folder.path().join("data").display()))
             .arg(format!(
                 "--objstore.config={{type: FILESYSTEM, config: {{directory: {:?}}}}}",
@@ -194,11 +223,13 @@ fn killed_at(number: u64, original: &Path, expected: &BucketSamples) -> bool {
     let found = BucketSamples::of_folder(&bucket);
     assert!(found.all == expected.unmarked, "{number}: a sample is missing, or there more than once");
     assert_eq!(found.blocks, 3, "{number}: one block of 8 h, two of 2 h");
+    let left = std::fs::read_dir(scratch_of(folder.path())).unwrap().count();
+    assert_eq!(left, 0, "{number}: something stays in the scratch folder");
     ended
 }
 
-#[test]
-fn a_process_that_is_killed_at_any_request_loses_nothing() {
+/// Kills a process before every step, one process a step; returns how many there are.
+fn killed_at_every(step: Step) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     Generator::try_new(small_workload()).unwrap().write_all(folder.path(), 1, &|_| ()).unwrap();
     let expected = BucketSamples::of_folder(folder.path());
@@ -209,7 +240,7 @@ fn a_process_that_is_killed_at_any_request_loses_nothing() {
             threads.spawn(|| {
                 while ended.load(Ordering::SeqCst) == u64::MAX {
                     let number = next.fetch_add(1, Ordering::SeqCst);
-                    if killed_at(number, folder.path(), &expected) {
+                    if killed_at(step, number, folder.path(), &expected) {
                         ended.fetch_min(number, Ordering::SeqCst);
                     }
                 }
@@ -217,6 +248,18 @@ fn a_process_that_is_killed_at_any_request_loses_nothing() {
         }
     });
     let steps = ended.load(Ordering::SeqCst);
-    println!("killed before each of {steps} requests");
-    assert!(steps > 40, "a run of two passes makes only {steps} requests");
+    println!("killed before each of {steps} steps: {step:?}");
+    steps
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_request_loses_nothing() {
+    let requests = killed_at_every(Step::Request);
+    assert!(requests > 40, "a run of two passes makes only {requests} requests");
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_change_to_its_scratch_folder_loses_nothing() {
+    let changes = killed_at_every(Step::Scratch);
+    assert!(changes > 20, "a run of two passes makes only {changes} changes");
 }

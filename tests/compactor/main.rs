@@ -4,6 +4,7 @@
 mod aggregates;
 mod bucket_samples;
 mod buckets;
+mod disk_steps;
 mod downsampling;
 mod faulty;
 mod golden_jobs;

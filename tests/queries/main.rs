@@ -4,6 +4,7 @@
 
 #![cfg(test)]
 
+mod compacted;
 mod comparison;
 mod determinism;
 mod explain;

@@ -1,5 +1,5 @@
 //! Replays what Thanos answered over raw, compacted and downsampled blocks; tests/golden/thanos.txt names the queries whose answers
-//! differ, each with its reason.
+//! differ, each with its reason. Blocks that our compactor made of the raw ones have to answer as those that Thanos's made.
 //!
 //! The blocks are larger than what the repository holds: they lie in the folder that `QUIVER_SHARED` names.
 
@@ -11,53 +11,59 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use engine::compact::OverlapMerge;
 use engine::{QueryRequest, QueryTime};
 use flate2::read::GzDecoder;
 use promql::tree::Grid;
 use serde_json::Value;
 
+use crate::compacted::compacted;
 use crate::comparison::Case;
 use crate::served::{Served, engine_settings, golden};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Name of an expectation file, folder of its blocks, how many blocks and how many queries.
-const BUCKETS: [(&str, &str, usize, usize); 3] =
-    [("raw", "bucket", 30, 168), ("plain", "compacted/plain", 20, 280), ("penalty", "compacted/penalty", 10, 280)];
+/// Queries that Thanos answered over the blocks of a bucket.
+struct Replay {
+    /// Of the file with the answers, and of the lines of tests/golden/thanos.txt.
+    name: &'static str,
+    blocks: usize,
+    queries: usize,
+}
+
+const RAW: Replay = Replay { name: "raw", blocks: 30, queries: 168 };
+const PLAIN: Replay = Replay { name: "plain", blocks: 20, queries: 280 };
+const PENALTY: Replay = Replay { name: "penalty", blocks: 10, queries: 280 };
 
 #[test]
 fn thanos_would_answer_the_same() {
-    let Some(shared) = std::env::var_os("QUIVER_SHARED").map(PathBuf::from) else {
+    let Some(golden) = shared_golden() else { return };
+    RAW.check(&golden, &golden.join("bucket"));
+}
+
+#[test]
+fn plain_blocks_answer_the_same_whoever_compacted_them() {
+    PLAIN.check_compacted(None);
+}
+
+#[test]
+fn merged_replicas_answer_the_same_whoever_compacted_them() {
+    PENALTY.check_compacted(Some(OverlapMerge::Penalty));
+}
+
+/// The folder of golden data; none where it is not named.
+fn shared_golden() -> Option<PathBuf> {
+    let shared = std::env::var_os("QUIVER_SHARED");
+    if shared.is_none() {
         eprintln!("skipped: QUIVER_SHARED is not set");
-        return;
-    };
-    let listed = listed();
-    let mut report = String::new();
-    for (name, folder, blocks, queries) in BUCKETS {
-        let expected = shared.join(format!("golden/expected/thanos-{name}.jsonl.gz"));
-        let cases = cases(&expected);
-        assert_eq!(cases.len(), queries, "{name}");
-        let differences = replay(&shared.join("golden").join(folder), blocks, &cases);
-        eprintln!("{}", numbers(name, &cases, &differences));
-        let listed: BTreeSet<&str> =
-            listed.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix('/')).collect();
-        for (id, difference) in differences.iter().filter(|(id, _)| !listed.contains(*id)) {
-            let _ = writeln!(report, "{name}/{id} {difference}");
-        }
-        for id in listed.iter().filter(|id| !differences.contains_key(*id)) {
-            let _ = writeln!(report, "{name}/{id} agrees: take it off tests/golden/thanos.txt");
-        }
     }
-    assert!(report.is_empty(), "\n{report}");
+    Some(PathBuf::from(shared?).join("golden"))
 }
 
 #[test]
 fn plans_show_what_is_read() {
-    let Some(shared) = std::env::var_os("QUIVER_SHARED").map(PathBuf::from) else {
-        eprintln!("skipped: QUIVER_SHARED is not set");
-        return;
-    };
-    let served = Served::over(shared.join("golden/compacted/plain"), 1);
+    let Some(golden) = shared_golden() else { return };
+    let served = Served::over(golden.join("compacted/plain"), 1);
     let grid = Grid { start: 1_767_225_600_000, end: 1_768_780_800_000, step_ms: HOUR_MS };
     let check = |query: &str, max_resolution_ms: i64, expected: &[&str]| {
         let request = QueryRequest { max_resolution_ms, ..QueryRequest::new(query, QueryTime::Range(grid)) };
@@ -72,6 +78,37 @@ fn plans_show_what_is_read() {
     check("sum by (cluster) (up)", HOUR_MS, &["parts=12 (2 of 1h, 4 of 5m, 6 of raw)"]);
     let raw = served.explain(QueryRequest::new(us, QueryTime::Range(grid)));
     assert!(!raw.contains("reads=") && raw.contains("parts=6\n"), "{raw}");
+}
+
+impl Replay {
+    /// As [`check`](Self::check), over the blocks that Thanos's compactor made and over those that ours makes. Where an answer is not
+    /// Thanos's, it is the same one over both.
+    fn check_compacted(&self, merge: Option<OverlapMerge>) {
+        let Some(golden) = shared_golden() else { return };
+        let theirs = self.check(&golden, &golden.join("compacted").join(self.name));
+        let ours = self.check(&golden, compacted(&golden.join("bucket"), merge).path());
+        assert_eq!(ours, theirs);
+    }
+
+    /// The blocks of `bucket` give Thanos's answers, but to the queries that are listed. Returns what differs in these.
+    fn check(&self, golden: &Path, bucket: &Path) -> BTreeMap<String, String> {
+        let name = self.name;
+        let cases = cases(&golden.join(format!("expected/thanos-{name}.jsonl.gz")));
+        assert_eq!(cases.len(), self.queries, "{name}");
+        let differences = replay(bucket, self.blocks, &cases);
+        eprintln!("{}", numbers(name, &cases, &differences));
+        let all = listed();
+        let listed: BTreeSet<&str> = all.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix('/')).collect();
+        let mut report = String::new();
+        for (id, difference) in differences.iter().filter(|(id, _)| !listed.contains(*id)) {
+            let _ = writeln!(report, "{name}/{id} {difference}");
+        }
+        for id in listed.iter().filter(|id| !differences.contains_key(*id)) {
+            let _ = writeln!(report, "{name}/{id} agrees: take it off tests/golden/thanos.txt");
+        }
+        assert!(report.is_empty(), "{}\n{report}", bucket.display());
+        differences.into_iter().map(|(id, difference)| (id.to_owned(), difference)).collect()
+    }
 }
 
 /// What differs, by the query's id.

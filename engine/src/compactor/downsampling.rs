@@ -108,6 +108,7 @@ impl BucketCompactor {
                 return Err(error);
             }
         };
+        self.side_indexes.remove(todo.block.id());
         self.downsampled(&todo.block, &outputs, &made, began).await.map_err(CompactError::Retry)?;
         Ok(made.iter().map(BlockMeta::id).collect())
     }

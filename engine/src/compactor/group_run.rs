@@ -1,6 +1,6 @@
 //! One group of blocks in one run: planned and merged until there is nothing more to do.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use storage::block::BlockMeta;
 use storage::block::marker::{
     DeletionMark, Marker, NO_COMPACT_CORRUPT, NO_COMPACT_OUT_OF_ORDER_CHUNK, NO_COMPACT_OVERLAP, NoCompactMark,
 };
+use storage::bucket::FoundBlocks;
 use storage::compact::{
     Coverage, Group, NoCompactRequest, Reason, SOURCE_OF_COMPACTED, Step, WITHOUT_SAMPLES, output_meta, plan,
 };
@@ -59,17 +60,20 @@ impl From<storage::Error> for Stop {
 }
 
 impl<'a> GroupRun<'a> {
-    /// A run over `group`; `marks` and `coverage` are those of the whole bucket.
+    /// A run over `group` of the bucket in which `found` is; `coverage` is that of all of it.
     pub(super) fn new(
         compactor: &'a BucketCompactor,
         group: Group,
-        marks: &BTreeMap<BlockId, NoCompactMark>,
+        found: &FoundBlocks,
         coverage: Option<&'a Coverage>,
     ) -> Self {
-        let waiting = |block: &&Arc<BlockMeta>| {
-            marks.get(&block.id()).is_some_and(|mark| HALTING.contains(&mark.reason.as_str()))
+        let marks = &found.no_compact_marks;
+        // for a block that is to go, somebody has decided already
+        let waiting = |id: &BlockId| {
+            !found.deletion_marks.contains_key(id)
+                && marks.get(id).is_some_and(|mark| HALTING.contains(&mark.reason.as_str()))
         };
-        let waits_for = group.blocks().iter().find(waiting).map(|block| block.id());
+        let waits_for = group.blocks().iter().map(|block| block.id()).find(waiting);
         let no_compact = marks.keys().copied().collect();
         Self { compactor, group, no_compact, coverage, waits_for, index_sizes: HashMap::new(), done: Done::default() }
     }
@@ -164,6 +168,8 @@ impl<'a> GroupRun<'a> {
         (0..marked.written).for_each(|_| {
             compactor.observer.observe(Event::Marked { marker: DeletionMark::FILE, reason: "" });
         });
+        // nobody merges them again
+        ids.iter().for_each(|&id| compactor.side_indexes.remove(id));
         compactor.observer.observe(Event::Compacted { resolution_ms, vertical: reason == Reason::Overlap });
         tracing::info!(into = %made.id(), series = made.stats.num_series, samples = made.stats.num_samples, "compacted blocks");
         self.done.made.extend(all.iter().map(BlockMeta::id));
@@ -259,7 +265,8 @@ struct Commands(Vec<BlockId>);
 impl Commands {
     /// Marks the blocks for deletion.
     fn delete(&self) -> String {
-        self.mark(DeletionMark::FILE, "--details=\"not wanted\"")
+        // a log line escapes double quotes, and a shell would take them as they then stand there
+        self.mark(DeletionMark::FILE, "--details='not wanted'")
     }
 
     /// Takes the marks against compaction away.

@@ -2,7 +2,7 @@
 //! at once.
 //!
 //! ```text
-//! rows of the side-index ──> window of 16,384 rows ──> Selection ──> batches of chunks ──> next window
+//! rows of the side-index ──> window of 8,192 rows ──> Selection ──> batches of chunks ──> next window
 //! ```
 //!
 //! The rows of a side-index are in the order of the series' own labels, so where nothing joins or leaves the labels, a selection of some rows
@@ -25,8 +25,8 @@ use crate::side_index::cache::is_damage;
 use crate::side_index::schema::LABELS;
 use crate::side_index::{SideIndex, column, wrong};
 
-/// Rows that are selected at once: a few pages of the side-index, a few MB.
-const WINDOW_ROWS: usize = 1 << 14;
+/// Rows that are selected at once: two pages of the side-index, two or three MB.
+const WINDOW_ROWS: usize = 1 << 13;
 
 /// The series of a block, own labels only.
 #[derive(Debug, Clone)]
