@@ -7,6 +7,7 @@ mod compact;
 pub mod document;
 mod export;
 mod generate;
+mod grpc;
 mod ingest;
 mod load;
 mod receive;
@@ -27,6 +28,7 @@ pub use self::bucket::{
 pub use self::compact::{AllCompactFlags, CompactDeduplication, CompactRoleFlags, Scratch, UpkeepFlags};
 pub use self::export::{ExportFlags, ExportFormat, QueryLanguage};
 pub use self::generate::GenerateFlags;
+pub use self::grpc::{GrpcFlags, GrpcTlsFlags};
 pub use self::ingest::{CertificateTenant, IngestFlags, ReceiveFlags, WalSync, WriteTlsFlags};
 pub use self::load::{LoadFlags, Start};
 pub use self::receive::{IdleFlags, LimitFlags, ShipperFlags, TranslationFlags};
@@ -148,7 +150,8 @@ pub struct ServerFlags {
     /// How long requests under way may take after a signal to stop
     #[arg(long = "http-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub http_grace_period: Duration,
-    /// File that sets up TLS, client certificates, users, headers and a rate limit for every HTTP port, see docs/web-config.md
+    /// File that sets up TLS, client certificates and users for every port, and headers and a rate limit for those of HTTP, see
+    /// docs/web-config.md
     #[arg(long = "http.config", value_name = "FILE")]
     pub http_config: Option<PathBuf>,
     /// Do not let pages of other origins call the API
@@ -156,17 +159,6 @@ pub struct ServerFlags {
     pub disable_cors: bool,
     #[arg(long = "no-web.disable-cors", hide = true)]
     pub no_disable_cors: bool,
-}
-
-/// How the gRPC server listens, where a role has one.
-#[derive(Debug, Clone, Args)]
-pub struct GrpcFlags {
-    /// Address to listen on for Arrow Flight SQL over gRPC
-    #[arg(long = "grpc-address", value_name = "HOST:PORT", default_value = "0.0.0.0:10901")]
-    pub grpc_address: String,
-    /// How long gRPC calls under way may take after a signal to stop
-    #[arg(long = "grpc-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
-    pub grpc_grace_period: Duration,
 }
 
 /// How queries are answered.

@@ -6,36 +6,47 @@ use std::time::Duration;
 use anyhow::Context;
 use compat::http::QueryGate;
 use compat::tenant::{NoTenant, ReadTenants};
-use compat::web::WebAuth;
+use compat::web::{ClientCertificate, Protocol, WebAuth};
 use engine::sql::SqlEngine;
-use flight::{Admission, AdmissionPass, Authenticator, FlightSettings, FlightSql, Tenants};
-use http::HeaderMap;
+use flight::{Admission, AdmissionPass, Authenticator, ConnectionLimits, FlightSettings, FlightSql, Tenants};
+use futures::{Stream, stream};
+use http::{Extensions, HeaderMap};
 use storage::Clock;
 use storage::model::TenantScope;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::server;
-use crate::settings::GrpcSettings;
+use crate::connections::{self, Connection, Port};
+use crate::settings::{GrpcSettings, ServerSettings};
+
+/// Who the client of a connection is, where its certificate was verified.
+type Client = Option<ClientCertificate>;
 
 /// An address that is listened on.
 #[derive(Debug)]
 pub struct GrpcPort {
-    listener: TcpListener,
-    grace_period: Duration,
+    port: Port,
+    limits: ConnectionLimits,
 }
 
-/// Takes the address, where there is one.
+/// Takes the address, where there is one. TLS is that of the flags, else that of the web configuration file.
 ///
 /// # Errors
-/// Where another process has it, or it is not this machine's.
-pub async fn listen(settings: Option<&GrpcSettings>) -> anyhow::Result<Option<GrpcPort>> {
-    let Some(settings) = settings else { return Ok(None) };
-    let listener = server::listen_grpc(&settings.address).await?;
-    Ok(Some(GrpcPort { listener, grace_period: settings.grace_period }))
+/// Where another process has it, or it is not this machine's; or where certificates cannot be used any more.
+pub async fn listen(settings: Option<GrpcSettings>, server: &ServerSettings) -> anyhow::Result<Option<GrpcPort>> {
+    let Some(GrpcSettings { address, tls, limits }) = settings else { return Ok(None) };
+    let port = connections::listen(&address, server.guard(tls, Protocol::Grpc)).await?;
+    Ok(Some(GrpcPort { port, limits }))
 }
 
 impl GrpcPort {
+    /// Whether client certificates are verified.
+    ///
+    /// # Errors
+    /// Where they cannot be used any more.
+    pub fn verifies_clients(&self) -> anyhow::Result<bool> {
+        self.port.verifies_clients()
+    }
+
     /// Flight SQL over `sql`, whose statements pass `gate` and whose callers are `users`; without any, everybody may call. `tenants`
     /// says what they see.
     ///
@@ -71,8 +82,19 @@ pub struct GrpcServer {
 impl GrpcServer {
     /// Serves until it is told to stop.
     pub async fn serve(self, stop: watch::Receiver<bool>) {
-        flight::serve(self.port.listener, self.service, stop, self.port.grace_period).await;
+        let GrpcPort { port, limits } = self.port;
+        // large as a future
+        Box::pin(flight::serve(accepted(port), self.service, stop, limits)).await;
     }
+}
+
+/// The connections of a port, each with who its client is.
+fn accepted(port: Port) -> impl Stream<Item = (Connection, Client)> {
+    stream::unfold(port.accept(), |mut connections| async {
+        let connection = connections.next().await;
+        let client = connection.client().cloned();
+        Some(((connection, client), connections))
+    })
 }
 
 /// The users of the web configuration file.
@@ -86,13 +108,14 @@ impl Authenticator for WebUsers {
     }
 }
 
-/// The rule of the HTTP API. No call shows a certificate, since gRPC speaks no TLS yet.
+/// The rule of the HTTP API.
 #[derive(Debug)]
 struct ReadBy(ReadTenants);
 
 impl Tenants for ReadBy {
-    fn scope(&self, metadata: &HeaderMap) -> Result<TenantScope, flight::NoTenant> {
-        self.0.scope(metadata, None).map_err(|error| match error {
+    fn scope(&self, metadata: &HeaderMap, extensions: &Extensions) -> Result<TenantScope, flight::NoTenant> {
+        let client = extensions.get::<Client>().and_then(Option::as_ref);
+        self.0.scope(metadata, client).map_err(|error| match error {
             NoTenant::NoCertificate | NoTenant::NoField(_) => flight::NoTenant::Unproven(error.to_string()),
             _ => flight::NoTenant::Invalid(error.to_string()),
         })

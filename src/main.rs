@@ -3,6 +3,7 @@
 mod all;
 mod compact;
 mod compaction;
+mod connections;
 mod data_dir;
 mod flags;
 mod grpc;
@@ -11,6 +12,7 @@ mod limits;
 mod logging;
 mod memory;
 mod own_metrics;
+mod port_tls;
 mod query;
 mod receive;
 mod server;

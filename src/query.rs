@@ -14,7 +14,7 @@ use compat::http::{
 use compat::objstore::Bucket;
 use compat::remote::{Dialect, ReadSettings, Reader, federate_router, read_router};
 use compat::tenant::ReadTenants;
-use compat::web::TlsPort;
+use compat::web::{Protocol, TlsPort};
 use engine::sql::SqlEngine;
 use engine::{Engine, EngineSettings};
 use prometheus_client::registry::Registry;
@@ -26,11 +26,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
 use crate::compaction::{Compaction, CompactionSettings};
+use crate::connections::{self, Port};
 use crate::flags::{QueryFlags, QueryRoleFlags, ServerFlags};
-use crate::grpc::{self, GrpcServer};
+use crate::grpc::{self, GrpcPort, GrpcServer};
 use crate::ingest::{Ingest, IngestSettings};
 use crate::own_metrics::OwnMetrics;
-use crate::server::{self, Port};
+use crate::server;
 use crate::settings::{self, GrpcSettings, ListenAddress, ServerSettings};
 use crate::signals::stop_signal;
 use crate::tenancy;
@@ -152,8 +153,7 @@ impl QueryRole {
         background: Option<Handle>,
     ) -> anyhow::Result<()> {
         // a port that is taken is told before a long replay
-        let (port, write_port) = self.listen(server).await?;
-        let grpc = grpc::listen(self.grpc.as_ref()).await?;
+        let (port, write_port, grpc) = self.listen(server).await?;
         let mut registry = Registry::default();
         register_process(&mut registry, &status.build.version, &status.build.revision, clock.now());
         let side_indexes =
@@ -233,17 +233,22 @@ impl QueryRole {
         Some((background?, Arc::new(Compaction::new(bucket, settings, Arc::clone(clock), registry))))
     }
 
-    /// Takes the address of everything, and that of writes where they have one of their own.
-    async fn listen(&mut self, server: &ServerSettings) -> anyhow::Result<(Port, Option<Port>)> {
-        let port = server::listen(&server.address, server.guard(None)).await?;
-        tenancy::check_read_certificates(&self.tenants, port.verifies_clients()?)?;
-        let Some(role) = &mut self.ingest else { return Ok((port, None)) };
-        let write_port = match role.listen.take() {
-            Some(WriteAddress { address, tls }) => Some(server::listen(&address, server.guard(tls)).await?),
-            None => None,
-        };
-        role.settings.check_certificates(write_port.as_ref().unwrap_or(&port).verifies_clients()?)?;
-        Ok((port, write_port))
+    /// Takes the address of everything, that of writes where they have one of their own, and that of Flight SQL.
+    async fn listen(&mut self, server: &ServerSettings) -> anyhow::Result<(Port, Option<Port>, Option<GrpcPort>)> {
+        let port = connections::listen(&server.address, server.guard(None, Protocol::Http)).await?;
+        tenancy::check_read_certificates(&self.tenants, Protocol::Http, port.verifies_clients()?)?;
+        let mut write_port = None;
+        if let Some(role) = &mut self.ingest {
+            if let Some(WriteAddress { address, tls }) = role.listen.take() {
+                write_port = Some(connections::listen(&address, server.guard(tls, Protocol::Http)).await?);
+            }
+            role.settings.check_certificates(write_port.as_ref().unwrap_or(&port).verifies_clients()?)?;
+        }
+        let grpc = grpc::listen(self.grpc.take(), server).await?;
+        if let Some(grpc) = &grpc {
+            tenancy::check_read_certificates(&self.tenants, Protocol::Grpc, grpc.verifies_clients()?)?;
+        }
+        Ok((port, write_port, grpc))
     }
 
     fn own_metrics(

@@ -10,7 +10,7 @@ use crate::data_dir::FolderLock;
 use crate::flags::ReceiveFlags;
 use crate::ingest::IngestSettings;
 use crate::query::{IngestRole, QueryRole, WriteAddress};
-use crate::{settings, tenancy};
+use crate::{port_tls, settings, tenancy};
 
 /// Runs until a signal comes.
 ///
@@ -28,7 +28,7 @@ pub fn run(flags: &ReceiveFlags, flag_values: BTreeMap<String, String>) -> anyho
     FolderLock::refuse_beside_receive(&flags.path)?;
     let lock = if flags.no_lockfile { None } else { Some(FolderLock::take(&flags.path)?) };
     let address = settings::listen_address("--remote-write.address", &flags.remote_write_address)?;
-    let tls = settings::write_tls(&flags.write_tls)?;
+    let tls = port_tls::write_tls(&flags.write_tls)?;
     let role = QueryRole {
         bucket: None,
         cache_dir: None,

@@ -13,8 +13,9 @@ use compat::objstore::{self, Bucket};
 use compat::parse_time;
 use compat::relabel::{Relabel, SELECTING};
 use compat::tenant::ReadTenants;
-use compat::web::{PortGuard, TlsFlagNames, TlsFlags, TlsPort, WebAuth, WebFile};
+use compat::web::{PortGuard, Protocol, TlsPort, WebAuth, WebFile};
 use engine::{Deduplication, EngineFeatures, EngineSettings, ProcessPool};
+use flight::ConnectionLimits;
 use promql::ParseOptions;
 use storage::bucket::{BlockFilters, KeepBlock, TimeBound};
 use storage::model::{ExternalLabels, Timestamp};
@@ -22,9 +23,9 @@ use tokio::runtime::Handle;
 
 use crate::flags::{
     DeduplicationFunc, Feature, GrpcFlags, ObjstoreFlags, QueryFlags, RelabelSelectFlags, SelectFlags, ServerFlags,
-    WriteTlsFlags,
 };
 use crate::memory::available_bytes;
+use crate::port_tls;
 use crate::version::build_info;
 
 /// Where to listen and how to stop.
@@ -41,8 +42,8 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// What stands before a port; `tls` of its own goes before that of the file.
     #[must_use]
-    pub fn guard(&self, tls: Option<TlsPort>) -> PortGuard {
-        PortGuard::new(self.web.clone(), tls)
+    pub fn guard(&self, tls: Option<TlsPort>, protocol: Protocol) -> PortGuard {
+        PortGuard::new(self.web.clone(), tls, protocol)
     }
 }
 
@@ -59,46 +60,26 @@ pub fn server_settings(flags: &ServerFlags) -> anyhow::Result<ServerSettings> {
     Ok(ServerSettings { address, grace_period: flags.http_grace_period, web })
 }
 
-/// Checks the flags for the TLS of the remote write port, and reads its files.
-///
-/// # Errors
-/// Where one is wrong; the text names it.
-pub fn write_tls(flags: &WriteTlsFlags) -> anyhow::Result<Option<TlsPort>> {
-    let names = TlsFlagNames {
-        cert: "--remote-write.server-tls-cert",
-        key: "--remote-write.server-tls-key",
-        client_ca: "--remote-write.server-tls-client-ca",
-        min_version: "--remote-write.server-tls-min-version",
-        ciphers: "--remote-write.server-tls-ciphers",
-        curves: "--remote-write.server-tls-curves",
-    };
-    let flags = TlsFlags {
-        cert: flags.cert.clone().unwrap_or_default(),
-        key: flags.key.clone().unwrap_or_default(),
-        client_ca: flags.client_ca.clone().unwrap_or_default(),
-        min_version: flags.min_version.as_str().to_owned(),
-        ciphers: flags.ciphers.clone(),
-        curves: flags.curves.clone(),
-    };
-    Ok(TlsPort::open(&flags, names)?)
-}
-
-/// Where to listen for gRPC and how to stop.
-#[derive(Debug, Clone)]
+/// Where to listen for gRPC, and how long connections are kept.
+#[derive(Debug)]
 pub struct GrpcSettings {
     /// Where to listen.
     pub address: ListenAddress,
-    /// How long calls under way may take after a signal to stop.
-    pub grace_period: Duration,
+    /// TLS by flags, instead of that of the web configuration file.
+    pub tls: Option<TlsPort>,
+    /// How long.
+    pub limits: ConnectionLimits,
 }
 
 /// Checks the flags of the gRPC server.
 ///
 /// # Errors
-/// Where the address is none.
+/// Where the address is none, or one for TLS is wrong.
 pub fn grpc_settings(flags: &GrpcFlags) -> anyhow::Result<GrpcSettings> {
     let address = listen_address("--grpc-address", &flags.grpc_address)?;
-    Ok(GrpcSettings { address, grace_period: flags.grpc_grace_period })
+    let age_max = Some(flags.max_connection_age).filter(|age| !age.is_zero());
+    let limits = ConnectionLimits { age_max, grace_period: flags.grpc_grace_period };
+    Ok(GrpcSettings { address, tls: port_tls::grpc_tls(&flags.grpc_tls)?, limits })
 }
 
 /// Where to listen.

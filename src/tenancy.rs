@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use compat::tenant::{
     CertificateField, DEFAULT_TENANT, DEFAULT_TENANT_HEADER, ReadTenants, TenantRule, is_valid_tenant,
 };
+use compat::web::Protocol;
 use http::HeaderName;
 
 use crate::flags::{CertificateTenant, IngestFlags, TenancyFlags};
@@ -66,19 +67,24 @@ pub fn read_tenants(flags: &TenancyFlags, written: Option<&IngestFlags>) -> anyh
     Ok(ReadTenants::Own { rule, label: label.into() })
 }
 
-/// Checks that who reads shows a certificate, where it has to name the tenant; `verified` is whether the port for reads verifies any.
+/// Checks that who reads shows a certificate, where it has to name the tenant; `verified` is whether the port for reads by `protocol`
+/// verifies any.
 ///
 /// # Errors
 /// Where it does not.
-pub fn check_read_certificates(tenants: &ReadTenants, verified: bool) -> anyhow::Result<()> {
-    match tenants {
-        ReadTenants::Own { rule, .. } if rule.certificate.is_some() && !verified => bail!(
-            "tenants of reads by --query.tenant-certificate-field, or by --receive.tenant-certificate-field where that is all that is set, \
-             need client certificates that are verified at --http-address: client_auth_type RequireAndVerifyClientCert in the file of \
-             --http.config"
-        ),
-        _ => Ok(()),
-    }
+pub fn check_read_certificates(tenants: &ReadTenants, protocol: Protocol, verified: bool) -> anyhow::Result<()> {
+    let ReadTenants::Own { rule: TenantRule { certificate: Some(_), .. }, .. } = tenants else { return Ok(()) };
+    let (address, remedy) = match protocol {
+        _ if verified => return Ok(()),
+        Protocol::Http => {
+            ("--http-address", "client_auth_type RequireAndVerifyClientCert in the file of --http.config")
+        }
+        Protocol::Grpc => ("--grpc-address", "--grpc-server-tls-client-ca"),
+    };
+    bail!(
+        "tenants of reads by --query.tenant-certificate-field, or by --receive.tenant-certificate-field where that is all that is set, \
+         need client certificates that are verified at {address}: {remedy}"
+    )
 }
 
 fn header(flag: &str, name: &str) -> anyhow::Result<HeaderName> {
@@ -155,8 +161,11 @@ mod tests {
             assert!(error.contains(flag), "{error}");
         }
         let by_certificate = own("x", Some(CertificateField::CommonName), "", "tenant_id");
-        assert!(check_read_certificates(&by_certificate, false).is_err());
-        assert!(check_read_certificates(&by_certificate, true).is_ok());
-        assert!(check_read_certificates(&own("x", None, "", "tenant_id"), false).is_ok());
+        for (protocol, flag) in [(Protocol::Http, "--http.config"), (Protocol::Grpc, "--grpc-server-tls-client-ca")] {
+            let error = check_read_certificates(&by_certificate, protocol, false).unwrap_err().to_string();
+            assert!(error.ends_with(flag), "{error}");
+            assert!(check_read_certificates(&by_certificate, protocol, true).is_ok());
+            assert!(check_read_certificates(&own("x", None, "", "tenant_id"), protocol, false).is_ok());
+        }
     }
 }

@@ -2,8 +2,10 @@
 
 use axum::Router;
 use compat::http::{Readiness, StatusApi};
+use compat::web::Protocol;
 use tokio::sync::watch;
 
+use crate::connections;
 use crate::server;
 use crate::settings::ServerSettings;
 use crate::signals::stop_signal;
@@ -27,9 +29,9 @@ pub async fn run(
     pages: Pages,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let listener = server::listen(&server.address, server.guard(None)).await?;
+    let port = connections::listen(&server.address, server.guard(None, Protocol::Http)).await?;
     let (stop, stopped) = watch::channel(false);
-    let serving = server::serve(listener, pages.status.router(pages.v1, Router::new()), stopped, server.grace_period);
+    let serving = server::serve(port, pages.status.router(pages.v1, Router::new()), stopped, server.grace_period);
     let working = async {
         pages.readiness.set(true);
         let ended = tokio::select! {

@@ -1,5 +1,5 @@
 //! The web configuration file of Prometheus's exporter-toolkit, `--http.config`: TLS, client certificates, users, headers and a
-//! rate limit, for every HTTP port.
+//! rate limit, for every HTTP port; of gRPC's, TLS and client certificates.
 //!
 //! ```text
 //! connection ─> PortGuard::accept ─> TLS handshake, client certificate ─┐
@@ -19,6 +19,7 @@ mod file;
 mod guard;
 mod names;
 mod passwords;
+mod protocol;
 mod rate;
 mod secret;
 mod tls;
@@ -28,6 +29,7 @@ pub use auth::{AuthError, WebAuth};
 pub use certificate::ClientCertificate;
 pub use file::WebFile;
 pub use guard::{AcceptError, Accepted, PortGuard};
+pub use protocol::Protocol;
 pub use tls::{ServerTls, TlsFlagNames, TlsFlags, TlsPort};
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! ```
 
 mod auth;
+mod connection;
 mod held;
 mod listen;
 mod metadata;
@@ -16,6 +17,6 @@ mod settings;
 mod status;
 
 pub use auth::Authenticator;
-pub use listen::{flight_service, serve};
+pub use listen::{ConnectionLimits, flight_service, serve};
 pub use service::FlightSql;
 pub use settings::{Admission, AdmissionPass, FlightSettings, NoTenant, Tenants};

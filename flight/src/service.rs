@@ -155,7 +155,7 @@ impl FlightSqlService for FlightSql {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let statement = self.request(request.metadata(), query.query).await?;
+        let statement = self.request(&request, query.query).await?;
         let dictionaries = request::dictionaries(request.metadata())?;
         self.plan_statement(statement, dictionaries, request.into_inner()).await
     }
@@ -165,7 +165,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let mut statement = self.request(request.metadata(), String::new()).await?;
+        let mut statement = self.request(&request, String::new()).await?;
         let prepared = self.held.prepared(&query.prepared_statement_handle)?;
         (statement.text, statement.parameters) = (prepared.text, prepared.parameters);
         let dictionaries = request::dictionaries(request.metadata())?;
@@ -182,7 +182,7 @@ impl FlightSqlService for FlightSql {
         query: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let statement = self.request(request.metadata(), query.query).await?;
+        let statement = self.request(&request, query.query).await?;
         self.prepare_statement(statement, request::dictionaries(request.metadata())?).await
     }
 
@@ -267,7 +267,7 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> Result<DoGet, Status> {
-        let statement = self.request(request.metadata(), String::new()).await?;
+        let statement = self.request(&request, String::new()).await?;
         self.tables(query, statement).await
     }
 

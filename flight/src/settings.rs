@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use storage::Clock;
 use storage::model::TenantScope;
 
@@ -36,11 +36,11 @@ pub enum NoTenant {
 
 /// Decides whose series a call may see.
 pub trait Tenants: Send + Sync + Debug {
-    /// The scope of a call with this metadata.
+    /// The scope of a call with this metadata, whose `extensions` hold who the client of its connection is.
     ///
     /// # Errors
     /// Where it is no tenant's and has to be one's.
-    fn scope(&self, metadata: &HeaderMap) -> Result<TenantScope, NoTenant>;
+    fn scope(&self, metadata: &HeaderMap, extensions: &Extensions) -> Result<TenantScope, NoTenant>;
 }
 
 /// How the server is run.

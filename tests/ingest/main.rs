@@ -4,6 +4,7 @@
 
 mod compacted;
 mod crash;
+mod flight;
 mod full_disk;
 mod golden;
 mod hostile;

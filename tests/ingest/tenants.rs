@@ -8,11 +8,10 @@ use std::process::Command;
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use arrow_flight::sql::CommandGetTables;
-use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
 use rcgen::DnType;
-use tonic::transport::{Channel, Endpoint};
 
+use crate::flight::{block_on, client, rows, tls_client};
 use crate::recently;
 use crate::requests::{REMOTE_WRITE, compress, field, sample, varint};
 use crate::server::{Answer, Server, send};
@@ -167,36 +166,19 @@ fn check_doors(server: &Server, doors: &[Door], header: &str, expected: &[&str])
     }
 }
 
-async fn client(server: &Server) -> FlightSqlServiceClient<Channel> {
-    let address = format!("http://{}", server.grpc_address);
-    FlightSqlServiceClient::new(Endpoint::from_shared(address).unwrap().connect().await.unwrap())
-}
-
-/// The rows of a statement over Flight SQL as text.
-async fn rows(client: &mut FlightSqlServiceClient<Channel>, statement: &str) -> String {
-    let info = client.execute(statement.to_owned(), None).await.unwrap();
-    let mut batches: Vec<RecordBatch> = Vec::new();
-    for endpoint in info.endpoint {
-        let stream = client.do_get(endpoint.ticket.unwrap()).await.unwrap();
-        batches.extend(stream.try_collect::<Vec<_>>().await.unwrap());
-    }
-    pretty_format_batches(&batches).unwrap().to_string()
-}
-
 /// As [`check_doors`], over Flight SQL; prepared statements and the list of tables too.
 fn check_flight(server: &Server, statements: &[String], tenant: &str) {
     let other = if tenant == RED { BLUE } else { RED };
     let check = |what: &str, shown: &str| {
         assert!(shown.contains(tenant) && !shown.contains(other), "{tenant}: {what}: {shown}");
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut client = client(server).await;
+    block_on(async {
+        let mut client = client(&server.grpc_address);
         if tenant != BLUE {
             client.set_header("thanos-tenant", tenant);
         }
         for statement in statements {
-            check(statement, &rows(&mut client, statement).await);
+            check(statement, &rows(&mut client, statement).await.unwrap());
         }
         let mut prepared = client.prepare("SELECT * FROM written".to_owned(), None).await.unwrap();
         let info = prepared.execute().await.unwrap();
@@ -296,12 +278,21 @@ fn a_certificate_names_who_reads() {
     assert_eq!(Server::data_of(&tenants(&team("team-a"))), serde_json::json!(["team-a"]));
     let refused = tenants(&setup.ca.issue(&[(DnType::OrganizationName, "team-a")]));
     assert_eq!((refused.status, has(&refused, "could not get commonName field")), (400, true));
-    // gRPC shows no certificate
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let refused = runtime.block_on(async {
-        let mut client = client(&server).await;
-        client.set_header("thanos-tenant", "team-a");
-        client.execute("SELECT 1".to_owned(), None).await.unwrap_err().to_string()
+    block_on(async {
+        let client = |shown: &Pair| {
+            let mut client = tls_client(&server.grpc_address, &setup.ca, Some(shown));
+            client.set_header("thanos-tenant", "team-b");
+            client
+        };
+        let statement = "SELECT tenant_id FROM written";
+        for (name, other) in [("team-a", "team-b"), ("team-b", "team-a")] {
+            let shown = rows(&mut client(&team(name)), statement).await.unwrap();
+            assert!(shown.contains(name) && !shown.contains(other), "{shown}");
+        }
+        let stranger = rows(&mut client(&team("team-c")), statement).await.unwrap_err().to_string();
+        assert!(stranger.contains("written"), "it has no such table: {stranger}");
+        let refused = rows(&mut client(&setup.ca.issue(&[(DnType::OrganizationName, "team-a")])), "SELECT 1").await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("could not get commonName field"), "{refused}");
     });
-    assert!(refused.contains("could not get required certificate field"), "{refused}");
 }

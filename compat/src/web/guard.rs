@@ -1,4 +1,4 @@
-//! What stands before one HTTP port: the handshake of its connections, and what a request has to pass before the router sees it.
+//! What stands before one port: the handshake of its connections, and what a request has to pass before the router sees it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::auth::{AuthError, WebAuth};
 use super::certificate::{ClientCertificate, Names};
 use super::config::WebConfig;
+use super::protocol::Protocol;
 use super::rate::Bucket;
 use super::tls::{ServerTls, TlsPort};
 use crate::yaml::ConfigError;
@@ -29,16 +30,20 @@ const HANDSHAKE: u8 = 22;
 /// What Go's server says to who speaks HTTP to a port of TLS.
 const NOT_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
+/// Most of such a request that is read after the answer.
+const NOT_TLS_BYTES_MAX: u64 = 64 << 10;
+
 /// One port.
 #[derive(Debug, Default)]
 pub struct PortGuard {
     auth: Option<Arc<WebAuth>>,
     /// TLS by flags of this port's own, instead of that of the file.
     tls: Option<TlsPort>,
+    protocol: Protocol,
     bucket: Mutex<Option<Bucket>>,
 }
 
-/// A connection that is ready for HTTP.
+/// A connection that is ready for the port's protocol.
 #[derive(Debug)]
 pub enum Accepted {
     /// Without TLS.
@@ -67,8 +72,14 @@ pub enum AcceptError {
 impl PortGuard {
     /// By the file where there is one; `tls` of the port's own goes before what the file says of TLS.
     #[must_use]
-    pub fn new(auth: Option<Arc<WebAuth>>, tls: Option<TlsPort>) -> Self {
-        Self { auth, tls, bucket: Mutex::default() }
+    pub fn new(auth: Option<Arc<WebAuth>>, tls: Option<TlsPort>, protocol: Protocol) -> Self {
+        Self { auth, tls, protocol, bucket: Mutex::default() }
+    }
+
+    /// What is spoken behind it.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// What a handshake needs now; nothing where TLS is not spoken.
@@ -109,14 +120,15 @@ impl PortGuard {
     ///
     /// # Errors
     /// [`AcceptError`], and then the connection is closed.
-    pub async fn accept(&self, mut stream: TcpStream) -> Result<Accepted, AcceptError> {
+    pub async fn accept(&self, stream: TcpStream) -> Result<Accepted, AcceptError> {
         let Some(tls) = self.tls()? else { return Ok(Accepted::Plain(stream)) };
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
-            stream.write_all(NOT_TLS).await?;
+            refuse_plain(stream).await?;
             return Err(AcceptError::NotTls);
         }
-        let stream = TlsAcceptor::from(tls.config).accept(stream).await?;
+        let config = Arc::clone(tls.config(self.protocol));
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let client = match shown.filter(|_| tls.verifies_clients) {
             Some(leaf) => Some(ClientCertificate::verified(Names::of(leaf).ok_or(AcceptError::Unreadable)?)),
@@ -146,6 +158,15 @@ impl PortGuard {
         }
         bucket.as_mut().is_none_or(|bucket| bucket.take(now))
     }
+}
+
+/// Answers who does not speak TLS. The system would reset a connection that is closed while something on it was not read, and the answer
+/// could be lost.
+async fn refuse_plain(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(NOT_TLS).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(NOT_TLS_BYTES_MAX), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 async fn guard(State(guard): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {

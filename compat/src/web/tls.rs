@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::client_auth::ClientVerifier;
 use super::file::read_bounded;
 use super::names::{self, ClientAuth, TlsVersion};
+use super::protocol::Protocol;
 use super::secret::Secret;
 use crate::yaml::ConfigError;
 
@@ -229,7 +230,6 @@ impl TlsSettings {
         let mut config = builder
             .with_single_cert(certificates, key)
             .map_err(|error| self.certificate.wrong(format!("cannot be used with the key: {error}")))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = self.prefer_server_order && self.suites.is_some();
         if self.client_auth != ClientAuth::None {
             // every handshake is a full one, so that a certificate that expired or lost its CA does not live on
@@ -286,10 +286,31 @@ pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
 /// What a handshake needs.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
-    /// rustls's configuration.
-    pub config: Arc<ServerConfig>,
+    http: Arc<ServerConfig>,
+    /// The same but for ALPN.
+    grpc: Arc<ServerConfig>,
     /// Whether a certificate that the client shows was verified.
     pub verifies_clients: bool,
+}
+
+impl ServerTls {
+    fn new(config: &ServerConfig, verifies_clients: bool) -> Self {
+        let of = |protocol: Protocol| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![protocol.alpn().to_vec()];
+            Arc::new(config)
+        };
+        Self { http: of(Protocol::Http), grpc: of(Protocol::Grpc), verifies_clients }
+    }
+
+    /// rustls's configuration for a port with this protocol.
+    #[must_use]
+    pub const fn config(&self, protocol: Protocol) -> &Arc<ServerConfig> {
+        match protocol {
+            Protocol::Http => &self.http,
+            Protocol::Grpc => &self.grpc,
+        }
+    }
 }
 
 /// The configuration that was made last, and of what.
@@ -311,8 +332,7 @@ impl TlsCache {
             return (made.clone(), false);
         }
         let config = read.and_then(|read| settings.server_config(&read));
-        let verifies_clients = settings.client_auth.verifies();
-        let made = config.map(|config| ServerTls { config: Arc::new(config), verifies_clients });
+        let made = config.map(|config| ServerTls::new(&config, settings.client_auth.verifies()));
         self.made = Some((hash, made.clone()));
         (made, true)
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use engine::sql::SqlRequest;
 use storage::model::TenantScope;
-use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
 
 use super::{Dictionaries, FlightSql};
 use crate::settings::{AdmissionPass, NoTenant};
@@ -23,7 +23,8 @@ impl FlightSql {
     ///
     /// # Errors
     /// `UNAUTHENTICATED`, `INVALID_ARGUMENT` for metadata that means nothing, and as [`Tenants::scope`](crate::Tenants::scope).
-    pub(super) async fn request(&self, metadata: &MetadataMap, text: String) -> Result<SqlRequest, Status> {
+    pub(super) async fn request<T: Sync>(&self, call: &Request<T>, text: String) -> Result<SqlRequest, Status> {
+        let metadata = call.metadata();
         self.door.let_in(metadata).await?;
         let header = |name: &str| match metadata.get(name) {
             Some(value) => match value.to_str() {
@@ -33,7 +34,7 @@ impl FlightSql {
             None => Ok(None),
         };
         let tenant = match &self.settings.tenants {
-            Some(tenants) => tenants.scope(metadata.as_ref()).map_err(no_tenant)?,
+            Some(tenants) => tenants.scope(metadata.as_ref(), call.extensions()).map_err(no_tenant)?,
             None => TenantScope::All,
         };
         let dedup = match header(DEDUP)? {

@@ -1,6 +1,7 @@
 //! Flight SQL over a socket, asked by the client of arrow-flight.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
@@ -10,9 +11,9 @@ use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, SqlInfo};
 use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
 use async_trait::async_trait;
 use compat::tenant::{ReadTenants, TenantRule};
-use flight::{Authenticator, FlightSettings, FlightSql, NoTenant, Tenants};
-use futures::TryStreamExt;
-use http::HeaderMap;
+use flight::{Authenticator, ConnectionLimits, FlightSettings, FlightSql, NoTenant, Tenants};
+use futures::{TryStreamExt, stream};
+use http::{Extensions, HeaderMap};
 use prost::Message;
 use storage::ManualClock;
 use storage::model::TenantScope;
@@ -38,7 +39,7 @@ impl Authenticator for Alice {
 struct Own(ReadTenants);
 
 impl Tenants for Own {
-    fn scope(&self, metadata: &HeaderMap) -> Result<TenantScope, NoTenant> {
+    fn scope(&self, metadata: &HeaderMap, _: &Extensions) -> Result<TenantScope, NoTenant> {
         self.0.scope(metadata, None).map_err(|error| NoTenant::Invalid(error.to_string()))
     }
 }
@@ -55,16 +56,32 @@ fn settings() -> FlightSettings {
 
 /// Serves the golden blocks while `test` runs.
 fn with_server<F: Future<Output = ()>>(settings: FlightSettings, test: impl FnOnce(Client) -> F) {
+    with_connections_kept(None, settings, |client, _| test(client));
+}
+
+/// As [`with_server`], with connections that are kept for some time; the test is also given how many there were.
+fn with_connections_kept<F: Future<Output = ()>>(
+    age_max: Option<Duration>,
+    settings: FlightSettings,
+    test: impl FnOnce(Client, Arc<AtomicUsize>) -> F,
+) {
     let served = Served::shared();
     let service = FlightSql::try_new(served.sql_engine(), settings).unwrap();
     served.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = watch::channel(false);
-        let serving = flight::serve(listener, service, stopped, Duration::from_secs(5));
+        let counted = Arc::new(AtomicUsize::new(0));
+        let connections = stream::unfold((listener, Arc::clone(&counted)), |(listener, counted)| async {
+            let (stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            Some(((stream, ()), (listener, counted)))
+        });
+        let limits = ConnectionLimits { age_max, grace_period: Duration::from_secs(5) };
+        let serving = flight::serve(connections, service, stopped, limits);
         let testing = async move {
             let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
-            test(FlightSqlServiceClient::new(channel)).await;
+            test(FlightSqlServiceClient::new(channel), counted).await;
             stop.send(true).unwrap();
         };
         tokio::join!(serving, testing);
@@ -252,5 +269,39 @@ fn a_tenant_sees_its_own() {
         let all = CommandGetTables { table_types: vec!["TABLE".to_owned()], ..CommandGetTables::default() };
         let info = client.get_tables(all).await.unwrap();
         assert!(fetch(&mut client, info).await.iter().all(|batch| batch.num_rows() == 0));
+    });
+}
+
+#[test]
+fn a_connection_is_made_anew_when_it_is_old() {
+    let statement = || "SELECT 1".to_owned();
+    with_connections_kept(None, settings(), |mut client, connections| async move {
+        for _ in 0..20 {
+            client.execute(statement(), None).await.unwrap();
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 1);
+    });
+    let short = Some(Duration::from_millis(20));
+    with_connections_kept(short, settings(), |mut client, connections| async move {
+        let asking = async {
+            // a call can meet a connection that is just ending
+            let mut slow = loop {
+                let Ok(info) = client.execute("SELECT * FROM up".to_owned(), None).await else { continue };
+                if let Ok(stream) = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await {
+                    break stream;
+                }
+            };
+            let before = connections.load(Ordering::SeqCst);
+            while connections.load(Ordering::SeqCst) < before + 2 {
+                let _ = client.execute(statement(), None).await;
+            }
+            // more than fits between server and client, so most of it comes only now
+            let mut rows = 0;
+            while let Some(batch) = slow.try_next().await.unwrap() {
+                rows += batch.num_rows();
+            }
+            assert_eq!(rows, 25_740, "what is under way ends first");
+        };
+        tokio::time::timeout(Duration::from_secs(60), asking).await.expect("connections end");
     });
 }

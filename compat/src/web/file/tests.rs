@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::web::Protocol;
 use crate::web::testing::Ca;
 
 const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
@@ -76,12 +77,13 @@ fn changes_take_effect_and_damage_shuts_the_door() {
 
 #[test]
 fn tls_does_not_go_away() {
+    let http = |file: &WebFile| Arc::clone(file.tls().unwrap().unwrap().config(Protocol::Http));
     let (folder, path) = folder(TLS);
     let file = WebFile::open(&path).unwrap();
-    let first = file.tls().unwrap().unwrap().config;
-    assert!(Arc::ptr_eq(&first, &file.tls().unwrap().unwrap().config), "it is not made anew for each handshake");
+    let first = http(&file);
+    assert!(Arc::ptr_eq(&first, &http(&file)), "it is not made anew for each handshake");
     Ca::new("ca").issue("b").write(folder.path(), "a");
-    let second = file.tls().unwrap().unwrap().config;
+    let second = http(&file);
     assert!(!Arc::ptr_eq(&first, &second));
     fs::write(folder.path().join("a.key"), "none").unwrap();
     assert!(file.tls().unwrap_err().to_string().contains(":3: key_file: "));

@@ -26,7 +26,7 @@ fn guard_of(folder: &Path, text: &str) -> Arc<PortGuard> {
     let path = folder.join("web.yml");
     fs::write(&path, text).unwrap();
     let auth = WebAuth::try_new(Arc::new(WebFile::open(&path).unwrap())).unwrap();
-    Arc::new(PortGuard::new(Some(Arc::new(auth)), None))
+    Arc::new(PortGuard::new(Some(Arc::new(auth)), None, Protocol::Http))
 }
 
 fn users(of: &[(&str, &str)]) -> String {
@@ -257,12 +257,37 @@ async fn who_does_not_speak_tls_is_told() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let refused = guard.accept(listener.accept().await.unwrap().0).await;
+    // more than the guard looks at before it answers
+    stream.write_all(&vec![b'x'; 60 << 10]).await.unwrap();
+    let accepting = async { guard.accept(listener.accept().await.unwrap().0).await };
+    let asking = async move {
+        let mut answer = Vec::new();
+        // it is not reset
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let (refused, answer) = tokio::join!(accepting, asking);
     assert!(matches!(refused, Err(AcceptError::NotTls)));
-    let mut answer = Vec::new();
-    // what was not read makes the system reset the connection after the answer
-    let _ = stream.read_to_end(&mut answer).await;
-    assert!(answer.starts_with(b"HTTP/1.0 400 Bad Request\r\n"), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(answer, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
+}
+
+#[tokio::test]
+async fn a_port_speaks_its_own_protocol() {
+    let ca = Ca::new("ca");
+    let folder = folder(&ca);
+    let file = guard_of(folder.path(), &TLS.replace("  client_ca_file: ca.crt\n", ""));
+    for (protocol, own, other) in [(Protocol::Http, "http/1.1", "h2"), (Protocol::Grpc, "h2", "http/1.1")] {
+        let guard = PortGuard::new(file.auth.clone(), None, protocol);
+        let mut agreed = Vec::new();
+        for offered in [vec![other, own], vec![], vec![other]] {
+            let mut config = client(&ca, None);
+            config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+            let (accepted, connected) = connect(&guard, config).await;
+            assert_eq!(accepted.is_ok(), connected.is_ok());
+            agreed.push(connected.ok().map(|stream| stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)));
+        }
+        assert_eq!(agreed, [Some(Some(own.as_bytes().to_vec())), Some(None), None], "{protocol}");
+    }
 }
 
 const NAMES: TlsFlagNames = TlsFlagNames {
@@ -290,7 +315,7 @@ async fn flags_of_a_port_go_before_the_file() {
     assert!(!file.speaks_tls().unwrap() && file.asks_for_users().unwrap());
     let port = TlsPort::open(&good, NAMES).unwrap().unwrap();
     assert!(port.verifies_clients());
-    let guard = Arc::new(PortGuard::new(file.auth.clone(), Some(port)));
+    let guard = Arc::new(PortGuard::new(file.auth.clone(), Some(port), Protocol::Http));
     assert_eq!(accepted(&guard, &ca, Some(&ca.issue("c"))).await, Some(Some("c".to_owned())));
     assert_eq!(accepted(&guard, &ca, None).await, None);
     // users are asked for on every port
