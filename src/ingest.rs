@@ -201,6 +201,8 @@ impl Ingest {
             folder = %folder.display(),
             samples = replay.samples,
             records = replay.wal.records,
+            invalid_entries = replay.invalid,
+            entries_of_unknown_series = replay.unknown_series,
             snapshot_series = replay.restored.map_or(0, |restored| restored.series),
             damaged_places = replay.wal.damage.len(),
             "replayed the write-ahead log"

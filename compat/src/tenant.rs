@@ -26,11 +26,13 @@ pub const DEFAULT_TENANT: &str = "default-tenant";
 /// Longest name of a tenant that writes, in bytes: a folder's name can have 255.
 const NAME_MAX: usize = 150;
 
-/// Whether a tenant that writes may have this name: letters, digits, `_`, `-` and `.`, but neither `.` nor `..`.
+/// Whether a tenant that writes may have this name: letters, digits, `_`, `-` and `.`, but neither `.` nor `..`, and its folder must be
+/// known for one at the next start.
 #[must_use]
 pub fn is_valid_tenant(name: &str) -> bool {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    !name.is_empty() && name.len() <= NAME_MAX && name != "." && name != ".." && name.bytes().all(harmless)
+    let is_name = !name.is_empty() && name.len() <= NAME_MAX && name != "." && name != "..";
+    is_name && name.bytes().all(harmless) && storage::tsdb::can_be_tenant(name)
 }
 
 /// Whether Thanos takes a name: it has to be the last element of itself as a path.
@@ -54,7 +56,7 @@ pub enum CertificateField {
 pub enum NoTenant {
     /// A write by a tenant that cannot be.
     #[error(
-        "tenant name not valid: it has to be 1 to {NAME_MAX} of A-Z, a-z, 0-9, '_', '-' and '.', and neither '.' nor '..'"
+        "tenant name not valid: it has to be 1 to {NAME_MAX} of A-Z, a-z, 0-9, '_', '-' and '.', and neither '.' nor '..', nor 'wal' or another name that has a meaning in the folder of data"
     )]
     CannotWrite,
     /// A read by a tenant that cannot be.
@@ -233,6 +235,10 @@ mod tests {
             assert!(is_valid_tenant(good), "{good}");
         }
         for bad in ["", ".", "..", "a/b", "../a", "a b", "a\0", "é", "a|b", "a\\b", &"x".repeat(151)] {
+            assert!(!is_valid_tenant(bad), "{bad}");
+        }
+        // their blocks would be taken for something else at the next start
+        for bad in ["wal", "wbl", "chunks_head", "quarantine", "lock", "x.tmp", "01M85XPKPEMGHS6V296Z5706NY"] {
             assert!(!is_valid_tenant(bad), "{bad}");
         }
     }

@@ -42,6 +42,7 @@ use crate::wal::{Disk, Wal, WalError, WalSettings};
 
 use adopted::Adopted;
 use blocks::TenantBlocks;
+pub use blocks::can_be_tenant;
 
 /// The folder of the log.
 pub const WAL_DIR: &str = "wal";
@@ -197,7 +198,7 @@ impl Tsdb {
     /// The first of what cannot be written; what was cut until then stays, the head keeps what was not, and other tenants' blocks are cut.
     pub async fn cut(&self, which: Cut) -> Result<Vec<CutBlock>> {
         let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
-        self.finish_half_cut().await?;
+        self.finish_half_cut(&alone).await?;
         let (mut cut, mut failed) = (Vec::new(), None);
         for (tenant, ranges) in self.ranges_to_cut(which) {
             if let Err(error) = self.cut_tenant(&tenant, ranges, &alone, &mut cut).await {
@@ -207,7 +208,13 @@ impl Tsdb {
         }
         if !cut.is_empty() {
             let (head, disk, folder) = (Arc::clone(&self.head), Arc::clone(&self.disk), self.folder.join(WAL_DIR));
-            blocking(move || head.checkpoint(&folder, disk.as_ref())).await??;
+            let held = Arc::clone(&alone);
+            blocking(move || {
+                let written = head.checkpoint(&folder, disk.as_ref());
+                drop(held);
+                written
+            })
+            .await??;
             // the one before may need what the checkpoint stands for
             self.write_snapshot(alone).await;
         }
@@ -248,8 +255,7 @@ impl Tsdb {
             self.blocks.reload(tenant).await?;
             // a reader who takes longer is told to begin anew
             let _ = tokio::time::timeout(READERS_WAIT, self.head.readers_done(end)).await;
-            let (head, name) = (Arc::clone(&self.head), tenant.to_owned());
-            blocking(move || head.truncate(&[(&name, end)])).await?;
+            self.truncate(vec![(tenant.to_owned(), end)], alone).await?;
         }
         self.is_half_cut.store(false, Ordering::SeqCst);
         result
@@ -270,11 +276,16 @@ impl Tsdb {
     /// Writes a snapshot of the head, where the log has grown much since the last one: the next start reads the log from there. That it
     /// cannot be written is told, and costs time at that start, nothing else; then false is returned.
     pub async fn snapshot(&self) -> bool {
-        if !self.files.is_snapshot_due(self.wal.end().bytes(), self.settings.snapshot_log_bytes) {
+        if !self.is_snapshot_due() {
             return true;
         }
         let alone = Arc::new(Arc::clone(&self.cutting).lock_owned().await);
-        self.write_snapshot(alone).await
+        // a cut that ran meanwhile wrote one
+        !self.is_snapshot_due() || self.write_snapshot(alone).await
+    }
+
+    fn is_snapshot_due(&self) -> bool {
+        self.files.is_snapshot_due(self.wal.end().bytes(), self.settings.snapshot_log_bytes)
     }
 
     async fn write_snapshot(&self, alone: Arc<OwnedMutexGuard<()>>) -> bool {
@@ -285,10 +296,10 @@ impl Tsdb {
         let (files, head, wal) = (Arc::clone(&self.files), Arc::clone(&self.head), Arc::clone(&self.wal));
         let written = blocking(move || {
             let log_end = wal.end().bytes();
-            let segment = wal.cut().map_err(|error| Error::Internal(error.to_string()))?;
-            let written = files.write_snapshot(&head, segment, log_end);
+            let begun = wal.cut().map_err(|error| Error::Internal(error.to_string()));
+            let written = begun.and_then(|segment| files.write_snapshot(&head, segment, log_end));
             drop(alone);
-            written
+            written.inspect_err(|_| files.count_failure())
         });
         let told =
             |error: &Error| tracing::warn!(%error, "cannot write a snapshot of the head; the next start takes longer");
@@ -296,21 +307,27 @@ impl Tsdb {
     }
 
     /// Sees what a cut had written that was given up, and drops it from the head: it is not to be cut again.
-    async fn finish_half_cut(&self) -> Result<()> {
+    async fn finish_half_cut(&self, alone: &Arc<OwnedMutexGuard<()>>) -> Result<()> {
         if !self.is_half_cut.load(Ordering::SeqCst) {
             return Ok(());
         }
         for tenant in self.head.tenants() {
             self.blocks.reload(&tenant.name).await?;
         }
-        let (head, ends) = (Arc::clone(&self.head), self.blocks.ends());
-        blocking(move || {
-            let ends: Vec<(&str, Timestamp)> = ends.iter().map(|(tenant, end)| (tenant.as_str(), *end)).collect();
-            head.truncate(&ends)
-        })
-        .await?;
+        self.truncate(self.blocks.ends().into_iter().collect(), alone).await?;
         self.is_half_cut.store(false, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Drops from the head what blocks have up to these times. The work keeps the lock, whoever waits for it.
+    async fn truncate(&self, ends: Vec<(String, Timestamp)>, alone: &Arc<OwnedMutexGuard<()>>) -> Result<()> {
+        let (head, held) = (Arc::clone(&self.head), Arc::clone(alone));
+        blocking(move || {
+            let ends: Vec<(&str, Timestamp)> = ends.iter().map(|(tenant, end)| (tenant.as_str(), *end)).collect();
+            head.truncate(&ends);
+            drop(held);
+        })
+        .await
     }
 
     /// The ranges to cut, by tenant, ascending. A range is complete when the newest sample lies half a block after it. Late samples

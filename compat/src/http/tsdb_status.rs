@@ -48,7 +48,11 @@ pub async fn tsdb(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Para
     if sets.is_empty() {
         sets.push(Arc::from([]));
     }
-    let covered = api.store.info().interval;
+    let covered = match &scope {
+        TenantScope::All => api.store.info().interval,
+        // when others have samples is not for it
+        own => own_interval(&api, own).await?,
+    };
     let interval = TimeInterval::new(covered.mint.max(covered.maxt.saturating_sub(WINDOW_MS)), covered.maxt);
     // where nothing is known to be covered, the store may still have to say what it lacks
     let asked = if covered.mint <= covered.maxt { interval } else { TimeInterval::ALL };
@@ -66,6 +70,14 @@ pub async fn tsdb(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Para
     let data = serde_json::to_vec(&counts.report(interval, limit));
     let data = data.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
     Ok(success(&data, &Vec::from_iter(warnings)))
+}
+
+/// What the samples of a tenant lie within, as far as the parts that have any can tell.
+async fn own_interval(api: &Arc<Api>, scope: &TenantScope) -> Result<TimeInterval, ApiError> {
+    let set = select(api, scope, (Arc::from([]), TimeInterval::ALL), &Arc::from([]), None).await?;
+    let parts = set.parts.iter().filter(|part| part.series_count() > 0).map(|part| part.interval());
+    let together = |a: TimeInterval, b: TimeInterval| TimeInterval::new(a.mint.min(b.mint), a.maxt.max(b.maxt));
+    Ok(parts.fold(TimeInterval::new(i64::MAX, i64::MIN), together))
 }
 
 #[derive(Default)]

@@ -23,6 +23,9 @@ const CHECKSUM_BYTES: usize = 4;
 /// Numbers that the segments of a shard may span: more would be no shard's.
 const SEGMENTS_MAX: u32 = 1 << 24;
 
+/// Set in the length of a chunk of late samples.
+const LATE: u32 = 1 << 31;
+
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChunkAt {
@@ -34,7 +37,12 @@ pub(super) struct ChunkAt {
 impl ChunkAt {
     /// Bytes of the chunk.
     pub fn len(self) -> usize {
-        self.len as usize
+        (self.len & !LATE) as usize
+    }
+
+    /// Whether it is among those of late samples.
+    pub fn is_late(self) -> bool {
+        self.len & LATE != 0
     }
 }
 
@@ -56,17 +64,14 @@ impl FiledSegment {
 enum Content {
     /// Written to: the last one.
     Open(Vec<u8>),
+    /// In memory.
     Full(Bytes),
     Filed(FiledSegment),
+    /// None of its chunks is left.
+    Gone,
 }
 
-impl Default for Content {
-    fn default() -> Self {
-        Self::Full(Bytes::new())
-    }
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Segment {
     content: Content,
     /// Chunks that are not dropped.
@@ -79,6 +84,7 @@ impl Segment {
             Content::Open(bytes) => bytes,
             Content::Full(bytes) => bytes,
             Content::Filed(filed) => filed.bytes(),
+            Content::Gone => &[],
         }
     }
 
@@ -88,26 +94,33 @@ impl Segment {
 }
 
 /// The closed chunks of a shard, and the pieces of its open ones.
+///
+/// Chunks of late samples are few and decoded now and then under the shard's lock, so they have segments of their own, which stay in
+/// memory.
 #[derive(Debug, Default)]
 pub(super) struct ChunkLog {
     /// What open chunks of floats are made of.
     pub pieces: Pieces,
-    segments: VecDeque<Segment>,
-    /// The number of the first segment; wraps, as differences do.
-    first: u32,
-    /// Bytes of the segments that are full and in memory.
-    full_bytes: usize,
+    in_order: Segments,
+    late: Segments,
 }
 
 impl ChunkLog {
-    /// Adds a chunk whose bytes `write` appends.
+    /// Adds a chunk of samples in order whose bytes `write` appends.
     pub fn push(&mut self, estimate: usize, write: impl FnOnce(&mut Vec<u8>)) -> ChunkAt {
-        self.add(estimate, |out, _| write(out))
+        self.in_order.add(estimate, write)
+    }
+
+    /// Adds a chunk of late samples.
+    pub fn push_late(&mut self, payload: &[u8]) -> ChunkAt {
+        let at = self.late.add(payload.len(), |out| out.extend_from_slice(payload));
+        ChunkAt { len: at.len | LATE, ..at }
     }
 
     /// Adds what was an open chunk.
     pub fn close(&mut self, open: &mut OpenBytes, state: &XorState) -> ChunkAt {
-        self.add(open.len(), |out, pieces| {
+        let pieces = &mut self.pieces;
+        self.in_order.add(open.len(), |out| {
             let start = out.len();
             open.write(pieces, out);
             state.patch(&mut out[start..]);
@@ -115,51 +128,20 @@ impl ChunkLog {
         })
     }
 
-    fn add(&mut self, estimate: usize, write: impl FnOnce(&mut Vec<u8>, &mut Pieces)) -> ChunkAt {
-        let fits =
-            |segment: &Segment| segment.is_open() && segment.bytes().len() + estimate + CHECKSUM_BYTES <= SEGMENT_BYTES;
-        if !self.segments.back().is_some_and(fits) {
-            self.seal();
-            // a full segment whose chunks are all gone goes when the next one begins
-            self.trim();
-            self.segments.push_back(Segment { content: Content::Open(Vec::new()), live: 0 });
-        }
-        let segment = self.first.wrapping_add((self.segments.len() - 1) as u32);
-        let Some(Segment { content: Content::Open(bytes), live }) = self.segments.back_mut() else {
-            return ChunkAt { segment, offset: 0, len: 0 };
-        };
-        let offset = bytes.len();
-        write(bytes, &mut self.pieces);
-        let len = bytes.len() - offset;
-        let checksum = crc32c::crc32c(&bytes[offset..]);
-        bytes.extend_from_slice(&checksum.to_le_bytes());
-        *live += 1;
-        ChunkAt { segment, offset: offset as u32, len: len as u32 }
+    fn segments(&self, at: ChunkAt) -> &Segments {
+        if at.is_late() { &self.late } else { &self.in_order }
     }
 
-    /// Says that nothing is added to the last segment any more.
-    pub fn seal(&mut self) {
-        if let Some(Segment { content, .. }) = self.segments.back_mut()
-            && let Content::Open(bytes) = content
-        {
-            self.full_bytes += bytes.len();
-            *content = Content::Full(std::mem::take(bytes).into());
-        }
-    }
-
-    fn segment(&self, number: u32) -> Option<&Segment> {
-        self.segments.get(number.wrapping_sub(self.first) as usize)
-    }
-
-    /// The chunk's bytes, not checked.
+    /// The chunk's bytes, not checked: where [`in_file`](Self::in_file) says that it is in one, they are to be read there.
     pub fn get(&self, at: ChunkAt) -> &[u8] {
         let start = at.offset as usize;
-        self.segment(at.segment).and_then(|segment| segment.bytes().get(start..start + at.len())).unwrap_or_default()
+        let segment = self.segments(at).get(at.segment);
+        segment.and_then(|segment| segment.bytes().get(start..start + at.len())).unwrap_or_default()
     }
 
     /// The chunk where it lies in a file, so that it can be read without the shard's lock.
     pub fn in_file(&self, at: ChunkAt) -> Option<FiledChunk> {
-        match &self.segment(at.segment)?.content {
+        match &self.segments(at).get(at.segment)?.content {
             Content::Filed(FiledSegment { file, start, .. }) => {
                 Some(FiledChunk { file: Arc::clone(file), start: start + at.offset as usize, len: at.len() })
             }
@@ -169,75 +151,58 @@ impl ChunkLog {
 
     /// Says that nobody refers to the chunk any more.
     pub fn drop_chunk(&mut self, at: ChunkAt) {
-        let index = at.segment.wrapping_sub(self.first) as usize;
-        let Some(segment) = self.segments.get_mut(index) else { return };
-        segment.live = segment.live.saturating_sub(1);
-        if segment.live == 0 && !segment.is_open() {
-            if let Content::Full(bytes) = &segment.content {
-                self.full_bytes -= bytes.len();
-            }
-            segment.content = Content::default();
-            self.trim();
-        }
+        let segments = if at.is_late() { &mut self.late } else { &mut self.in_order };
+        segments.drop_chunk(at.segment);
+    }
+
+    /// Says that nothing is added to the last segment any more.
+    pub fn seal(&mut self) {
+        self.in_order.seal();
     }
 
     /// Bytes of the segments that are full and in memory.
     pub fn full_bytes(&self) -> usize {
-        self.full_bytes
+        self.in_order.full_bytes
     }
 
     /// The segments that are full and in memory, by number.
     pub fn full(&self) -> impl Iterator<Item = (u32, Bytes)> {
-        self.numbered().filter_map(|(number, segment)| match &segment.content {
-            Content::Full(bytes) if segment.live > 0 => Some((number, bytes.clone())),
+        self.in_order.numbered().filter_map(|(number, segment)| match &segment.content {
+            Content::Full(bytes) => Some((number, bytes.clone())),
             _ => None,
         })
     }
 
     /// The segments that are in files, by number.
     pub fn filed(&self) -> impl Iterator<Item = (u32, &FiledSegment)> {
-        self.numbered().filter_map(|(number, segment)| match &segment.content {
-            Content::Filed(filed) if segment.live > 0 => Some((number, filed)),
+        self.in_order.numbered().filter_map(|(number, segment)| match &segment.content {
+            Content::Filed(filed) => Some((number, filed)),
             _ => None,
         })
     }
 
-    fn numbered(&self) -> impl Iterator<Item = (u32, &Segment)> {
-        self.segments.iter().enumerate().map(|(i, segment)| (self.first.wrapping_add(i as u32), segment))
-    }
-
     /// Reads a segment from the file from now on, and frees its memory; nothing where its chunks are gone.
     pub fn move_to_file(&mut self, number: u32, filed: FiledSegment) {
-        let index = number.wrapping_sub(self.first) as usize;
-        let Some(segment) = self.segments.get_mut(index).filter(|segment| segment.live > 0) else { return };
-        if let Content::Full(bytes) = &segment.content
+        let Segments { full_bytes, .. } = self.in_order;
+        if let Some(segment) = self.in_order.get_mut(number)
+            && let Content::Full(bytes) = &segment.content
             && bytes.len() == filed.len
         {
-            self.full_bytes -= bytes.len();
+            let left = full_bytes - bytes.len();
             segment.content = Content::Filed(filed);
+            self.in_order.full_bytes = left;
         }
     }
 
-    /// Takes segments in files into a log that is empty, ascending by number; their chunks are then to be [kept](Self::keep).
-    /// False where no log has such numbers.
+    /// Takes segments in files into a log that is empty, ascending by number; their chunks are then to be [kept](Self::keep), and
+    /// segments without any [released](Self::release). False where no log has such numbers.
     pub fn restore(&mut self, segments: Vec<(u32, FiledSegment)>) -> bool {
-        let Some(first) = segments.first().map(|(number, _)| *number) else { return true };
-        self.first = first;
-        for (number, filed) in segments {
-            let index = number.wrapping_sub(first);
-            if index >= SEGMENTS_MAX || (index as usize) < self.segments.len() {
-                return false;
-            }
-            self.segments.resize_with(index as usize, Segment::default);
-            self.segments.push_back(Segment { content: Content::Filed(filed), live: 0 });
-        }
-        true
+        self.in_order.restore(segments)
     }
 
     /// Counts a chunk of a restored segment. False where there is none.
     pub fn keep(&mut self, at: ChunkAt) -> bool {
-        let index = at.segment.wrapping_sub(self.first) as usize;
-        let Some(segment) = self.segments.get_mut(index) else { return false };
+        let Some(segment) = self.in_order.get_mut(at.segment).filter(|_| !at.is_late()) else { return false };
         let end = (at.offset as usize).checked_add(at.len()).and_then(|end| end.checked_add(CHECKSUM_BYTES));
         if end.is_none_or(|end| end > segment.bytes().len()) {
             return false;
@@ -246,24 +211,121 @@ impl ChunkLog {
         true
     }
 
-    /// Bytes of memory.
-    pub fn size_bytes(&self) -> usize {
-        let segments = self.segments.iter().map(|segment| match &segment.content {
-            Content::Open(bytes) => bytes.capacity(),
-            Content::Full(bytes) => bytes.len(),
-            Content::Filed(_) => 0,
-        });
-        self.pieces.size_bytes() + segments.sum::<usize>() + self.segments.len() * size_of::<Segment>()
+    /// Lets restored segments go of which no chunk was kept.
+    pub fn release(&mut self) {
+        self.in_order.release();
     }
 
-    /// Takes dead segments away in front.
-    pub fn trim(&mut self) {
-        while self.segments.front().is_some_and(|segment| segment.live == 0 && !segment.is_open()) {
-            if let Some(Segment { content: Content::Full(bytes), .. }) = self.segments.pop_front() {
+    /// Bytes of memory.
+    pub fn size_bytes(&self) -> usize {
+        self.pieces.size_bytes() + self.in_order.size_bytes() + self.late.size_bytes()
+    }
+}
+
+/// Segments of chunks of one kind.
+#[derive(Debug, Default)]
+struct Segments {
+    list: VecDeque<Segment>,
+    /// The number of the first; wraps, as differences do.
+    first: u32,
+    /// Bytes of those that are full and in memory.
+    full_bytes: usize,
+}
+
+impl Segments {
+    fn get(&self, number: u32) -> Option<&Segment> {
+        self.list.get(number.wrapping_sub(self.first) as usize)
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Segment> {
+        self.list.get_mut(number.wrapping_sub(self.first) as usize)
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (u32, &Segment)> {
+        self.list.iter().enumerate().map(|(i, segment)| (self.first.wrapping_add(i as u32), segment))
+    }
+
+    fn add(&mut self, estimate: usize, write: impl FnOnce(&mut Vec<u8>)) -> ChunkAt {
+        let fits =
+            |segment: &Segment| segment.is_open() && segment.bytes().len() + estimate + CHECKSUM_BYTES <= SEGMENT_BYTES;
+        if !self.list.back().is_some_and(fits) {
+            self.seal();
+            self.list.push_back(Segment { content: Content::Open(Vec::new()), live: 0 });
+        }
+        let segment = self.first.wrapping_add((self.list.len() - 1) as u32);
+        let Some(Segment { content: Content::Open(bytes), live }) = self.list.back_mut() else {
+            return ChunkAt { segment, offset: 0, len: 0 };
+        };
+        let offset = bytes.len();
+        write(bytes);
+        let len = bytes.len() - offset;
+        let checksum = crc32c::crc32c(&bytes[offset..]);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        *live += 1;
+        ChunkAt { segment, offset: offset as u32, len: len as u32 }
+    }
+
+    /// Ends the last segment; one whose chunks are all gone goes.
+    fn seal(&mut self) {
+        if let Some(Segment { content, live }) = self.list.back_mut()
+            && let Content::Open(bytes) = content
+        {
+            if *live == 0 {
+                *content = Content::Gone;
+            } else {
+                self.full_bytes += bytes.len();
+                *content = Content::Full(std::mem::take(bytes).into());
+            }
+        }
+        self.trim();
+    }
+
+    fn drop_chunk(&mut self, number: u32) {
+        let Some(segment) = self.get_mut(number) else { return };
+        segment.live = segment.live.saturating_sub(1);
+        if segment.live == 0 && !segment.is_open() {
+            if let Content::Full(bytes) = std::mem::replace(&mut segment.content, Content::Gone) {
                 self.full_bytes -= bytes.len();
             }
+            self.trim();
+        }
+    }
+
+    fn restore(&mut self, segments: Vec<(u32, FiledSegment)>) -> bool {
+        let Some(first) = segments.first().map(|(number, _)| *number) else { return true };
+        self.first = first;
+        for (number, filed) in segments {
+            let index = number.wrapping_sub(first);
+            if index >= SEGMENTS_MAX || (index as usize) < self.list.len() {
+                return false;
+            }
+            self.list.resize_with(index as usize, || Segment { content: Content::Gone, live: 0 });
+            self.list.push_back(Segment { content: Content::Filed(filed), live: 0 });
+        }
+        true
+    }
+
+    fn release(&mut self) {
+        let empty = |segment: &&mut Segment| segment.live == 0 && !segment.is_open();
+        self.list.iter_mut().filter(empty).for_each(|segment| segment.content = Content::Gone);
+        self.trim();
+    }
+
+    /// Takes segments away in front whose chunks are gone.
+    fn trim(&mut self) {
+        while self.list.front().is_some_and(|segment| matches!(segment.content, Content::Gone)) {
+            self.list.pop_front();
             self.first = self.first.wrapping_add(1);
         }
+    }
+
+    fn size_bytes(&self) -> usize {
+        let bytes = self.list.iter().map(|segment| match &segment.content {
+            Content::Open(bytes) => bytes.capacity(),
+            Content::Full(bytes) => bytes.len(),
+            Content::Filed(_) | Content::Gone => 0,
+        });
+        bytes.sum::<usize>() + self.list.len() * size_of::<Segment>()
     }
 }
 
@@ -305,14 +367,14 @@ mod tests {
         let push = |log: &mut ChunkLog, byte: u8| log.push(1_000, |out| out.extend([byte; 1_000]));
         let chunks: Vec<ChunkAt> = (0..1_000).map(|i| push(&mut log, i as u8)).collect();
         assert!(chunks.iter().enumerate().all(|(i, at)| log.get(*at) == [i as u8; 1_000]));
-        let segments = log.segments.len();
+        let segments = log.in_order.list.len();
         chunks[..600].iter().for_each(|at| log.drop_chunk(*at));
-        assert!(log.segments.len() < segments && log.get(chunks[0]).is_empty());
+        assert!(log.in_order.list.len() < segments && log.get(chunks[0]).is_empty());
         assert!(chunks[600..].iter().enumerate().all(|(i, at)| log.get(*at) == [(i + 600) as u8; 1_000]));
         chunks[600..].iter().for_each(|at| log.drop_chunk(*at));
         let next = push(&mut log, 7);
         assert_eq!((log.get(next), log.get(chunks[999])), (&[7; 1_000][..], &[231; 1_000][..]));
         let long = log.push(1 << 20, |out| out.resize(out.len() + (1 << 20), 1));
-        assert_eq!((log.get(long).len(), log.segments.len()), (1 << 20, 2));
+        assert_eq!((log.get(long).len(), log.in_order.list.len()), (1 << 20, 2));
     }
 }

@@ -184,10 +184,11 @@ impl HeadFiles {
     /// The disk's: then they stay in memory.
     pub fn move_chunks(&self, head: &Head) -> Result<()> {
         let full: usize = head.shards.iter().map(|shard| shard.read().log.full_bytes()).sum();
-        if full < MOVE_BYTES { Ok(()) } else { self.move_full(head).inspect_err(|_| self.failed()) }
+        if full < MOVE_BYTES { Ok(()) } else { self.move_full(head).inspect_err(|_| self.count_failure()) }
     }
 
-    fn failed(&self) {
+    /// Counts a snapshot or a file that could not be written.
+    pub fn count_failure(&self) {
         self.state.lock().failures += 1;
     }
 
@@ -266,10 +267,6 @@ impl HeadFiles {
     /// # Errors
     /// The disk's; then the one before stays.
     pub fn write_snapshot(&self, head: &Head, segment: SegmentNumber, log_end: u64) -> Result<()> {
-        self.try_write_snapshot(head, segment, log_end).inspect_err(|_| self.failed())
-    }
-
-    fn try_write_snapshot(&self, head: &Head, segment: SegmentNumber, log_end: u64) -> Result<()> {
         head.shards.iter().for_each(|shard| shard.write().log.seal());
         self.move_full(head)?;
         let unfinished = self.folder.join(format!("{SNAPSHOT}{segment:08}{UNFINISHED}"));

@@ -56,7 +56,7 @@ impl OutOfOrder {
     /// Makes chunks of the buffer.
     pub fn close(&mut self, log: &mut ChunkLog) -> Result<(), ChunkError> {
         for chunk in self.open_chunks()? {
-            let chunk = ClosedChunk::store(&chunk, log);
+            let chunk = ClosedChunk::store(&chunk, true, log);
             self.chunks.push(LateChunk { chunk, cut_to: Timestamp::MIN });
         }
         self.buffer.clear();

@@ -117,7 +117,7 @@ impl Inner {
                 .copy_chunks(&shard.log, self.interval, row.replica, copies)
                 .map_err(|error| Error::Internal(format!("head: {error}")))?;
         }
-        Ok(copies.bytes.len())
+        Ok(copies.chunks.iter().map(|chunk| copies.data(chunk).len()).sum())
     }
 }
 

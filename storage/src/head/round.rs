@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::Head;
 use super::appender::{Commit, EMPTY};
 use super::journal::{RecordKind, RoundLog};
 use super::outcome::{Outcome, Rejection};
 use super::request::{Pending, Request};
 use super::sample::{SampleRef, ValueRef};
-use super::series::Newest;
+use super::series::{Newest, Series};
 use super::shard::Shard;
 use super::tenants::Tenant;
 use crate::chunk::ChunkError;
@@ -308,16 +310,24 @@ impl<'h> Rounds<'h> {
 
     fn apply_metadata(&mut self, shard: &mut Shard, request: &Request) -> Result<(), WalError> {
         self.log.clear();
+        let mut new: SmallVec<[(u32, u32); 8]> = SmallVec::new();
         for target in &self.targets {
             let (Some(number), metadata) = (target.number, request.series(target.pending).metadata) else { continue };
-            if !shard.set_metadata(number, metadata) {
+            let is_known = |series: &Series| metadata == 0 || series.metadata == metadata;
+            if shard.series.get(number as usize).is_none_or(is_known) {
                 continue;
             }
             if let Some(entry) = self.head.metadata.get(metadata) {
                 self.log.add_metadata(target.reference, &entry);
+                new.push((number, metadata));
             }
         }
-        self.append_log()
+        // what the log does not take is not known: it comes again
+        self.append_log()?;
+        for (number, metadata) in new {
+            shard.set_metadata(number, metadata);
+        }
+        Ok(())
     }
 
     fn apply_exemplars(&mut self, shard: &mut Shard, request: &Request) -> Result<(), WalError> {

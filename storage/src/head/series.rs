@@ -32,9 +32,12 @@ pub(super) struct ClosedChunk {
 }
 
 impl ClosedChunk {
-    /// Puts a packed chunk into the log.
-    pub fn store(chunk: &EncodedChunk, log: &mut ChunkLog) -> Self {
-        let at = log.push(chunk.data.len(), |out| out.extend_from_slice(&chunk.data));
+    /// Puts a packed chunk into the log, among the late ones or those in order.
+    pub fn store(chunk: &EncodedChunk, is_late: bool, log: &mut ChunkLog) -> Self {
+        let at = match is_late {
+            true => log.push_late(&chunk.data),
+            false => log.push(chunk.data.len(), |out| out.extend_from_slice(&chunk.data)),
+        };
         Self { mint: chunk.mint, maxt: chunk.maxt, at, encoding: chunk.encoding }
     }
 
@@ -308,12 +311,12 @@ impl Series {
     pub fn adopt(&mut self, log: &mut ChunkLog, chunk: &EncodedChunk, is_late: bool) {
         if !is_late && chunk.mint > self.newest_t {
             self.close(log);
-            let closed = ClosedChunk::store(chunk, log);
+            let closed = ClosedChunk::store(chunk, false, log);
             self.push_closed(closed);
             self.newest_t = chunk.maxt;
             self.open_end = Timestamp::MIN;
         } else {
-            let chunk = ClosedChunk::store(chunk, log);
+            let chunk = ClosedChunk::store(chunk, true, log);
             self.rare.get_or_insert_default().late.chunks.push(LateChunk { chunk, cut_to: Timestamp::MIN });
         }
     }
@@ -539,7 +542,7 @@ fn without(
     let mut packer = ChunkPacker::default();
     let kept = samples.iter().filter(|sample| !intervals.iter().any(|deleted| deleted.contains(sample.t)));
     kept.into_iter().try_for_each(|sample| packer.push(sample.borrow()))?;
-    let kept = packer.finish().iter().map(|chunk| ClosedChunk::store(chunk, log)).collect();
+    let kept = packer.finish().iter().map(|kept| ClosedChunk::store(kept, chunk.at.is_late(), log)).collect();
     log.drop_chunk(chunk.at);
     Ok(kept)
 }

@@ -19,6 +19,8 @@ pub(super) struct Tenant {
     newest: AtomicI64,
     /// The oldest sample; the greatest of all times where there is none.
     oldest: AtomicI64,
+    /// The oldest of those that came since a truncation began, see [`begin_oldest`](Self::begin_oldest).
+    oldest_since: AtomicI64,
     /// Samples in order are not taken before this: blocks have what was there.
     min_valid: AtomicI64,
     /// What was in order before this was dropped.
@@ -57,12 +59,21 @@ impl Tenant {
     /// Notes that samples of this time were taken.
     pub fn saw(&self, times: TimeInterval) {
         self.newest.fetch_max(times.maxt, Ordering::SeqCst);
+        // in this order: see below
+        self.oldest_since.fetch_min(times.mint, Ordering::SeqCst);
         self.oldest.fetch_min(times.mint, Ordering::SeqCst);
     }
 
-    /// Says from what time on samples are left after some were dropped.
+    /// To be called before it is looked what is left of the tenant.
+    pub fn begin_oldest(&self) {
+        self.oldest_since.store(Timestamp::MAX, Ordering::SeqCst);
+    }
+
+    /// Says from what time on samples are left after some were dropped. What [came](Self::saw) since [`begin_oldest`](Self::begin_oldest)
+    /// may have been missed, and counts: either before this stores, or it lowers what was stored.
     pub fn set_oldest(&self, t: Timestamp) {
         self.oldest.store(t, Ordering::SeqCst);
+        self.oldest.fetch_min(self.oldest_since.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     pub fn wrote(&self, now: Timestamp) {
@@ -117,6 +128,7 @@ impl Inner {
             external,
             newest: AtomicI64::new(Timestamp::MIN),
             oldest: AtomicI64::new(Timestamp::MAX),
+            oldest_since: AtomicI64::new(Timestamp::MAX),
             min_valid: AtomicI64::new(Timestamp::MIN),
             truncated: AtomicI64::new(Timestamp::MIN),
             written: AtomicI64::new(Timestamp::MIN),

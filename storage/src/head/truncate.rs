@@ -29,6 +29,7 @@ impl Head {
             if let Some(tenant) = self.tenants.find(name) {
                 tenant.raise_min_valid(*t);
                 tenant.raise_truncated(*t);
+                tenant.begin_oldest();
                 before.insert(tenant.number, *t);
             }
         }

@@ -15,8 +15,14 @@ use crate::shipper::SHIPPER_FILE;
 use crate::side_index::SideIndexCache;
 use crate::store::{BlockStore, LocalDirStore, Store};
 
-/// Folders that are no tenant's.
-const NO_TENANTS: [&str; 5] = [WAL_DIR, WBL_DIR, CHUNKS_HEAD_DIR, "quarantine", "lost+found"];
+/// What is in the folder beside those of tenants.
+const NO_TENANTS: [&str; 6] = [WAL_DIR, WBL_DIR, CHUNKS_HEAD_DIR, "quarantine", "lost+found", "lock"];
+
+/// Whether a folder of this name beside the log's can be a tenant's: it is none that has another meaning there, nor a block.
+#[must_use]
+pub fn can_be_tenant(name: &str) -> bool {
+    name.parse::<BlockId>().is_err() && !NO_TENANTS.contains(&name) && !name.contains(".tmp")
+}
 
 /// What may be in a tenant's folder beside blocks and goes with it: what shippers note, and the lock of a Thanos receive.
 const LEAVINGS: [&str; 3] = [SHIPPER_FILE, "thanos", "lock"];
@@ -46,7 +52,7 @@ impl TenantBlocks {
             let Some(name) = name.to_str().filter(|_| entry.path().is_dir()) else { continue };
             if name.parse::<BlockId>().is_ok() {
                 has_blocks = true;
-            } else if !NO_TENANTS.contains(&name) && !name.contains(".tmp") {
+            } else if can_be_tenant(name) {
                 tenants.push(name.to_owned());
             }
         }

@@ -128,7 +128,8 @@ pub fn can_begin_at(dir: &Path, disk: &dyn Disk, from: SegmentNumber) -> Result<
 }
 
 /// Hands the whole records of the newest checkpoint and of the segments after it through `through`, all of which are finished, to
-/// `visit`. Nothing is mended, so this may be done while the log is written.
+/// `visit`. This may be done while the log is written. What is damaged is told and mended as by [`replay`]: whoever began with a later
+/// segment has not seen it, and these files are about to go.
 ///
 /// # Errors
 /// A file that cannot be read, and what `visit` returns.
@@ -146,10 +147,8 @@ pub fn finished_records(
     };
     let segments = segments::list_segments(disk, dir)?;
     files.extend(segments.into_iter().filter(|(number, _)| Some(*number) > after && *number <= through));
-    for (_, file) in files {
-        read_file(disk, &file, visit)?;
-    }
-    Ok(())
+    let mut read = Replay::default();
+    files.iter().try_for_each(|(_, file)| replay_file(dir, disk, file, false, &mut read, visit))
 }
 
 /// The number of the oldest segment of the log in `dir`, if it has any.

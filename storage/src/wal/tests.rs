@@ -85,6 +85,32 @@ fn a_log_goes_on_where_it_ended() {
 }
 
 #[test]
+fn what_is_damaged_when_it_is_read_for_a_checkpoint_is_told_and_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let wal = Wal::open(folder.path(), Arc::clone(&disk), WalSettings::default(), 0).unwrap();
+    wal.append(&[b"one", b"two", b"three"]).unwrap();
+    assert_eq!(wal.cut(), Ok(1));
+    let segment = folder.path().join("00000000");
+    let written = std::fs::read(&segment).unwrap();
+    let mut damaged = written.clone();
+    let at = damaged.windows(3).position(|bytes| bytes == b"two").unwrap();
+    damaged[at] ^= 1;
+    std::fs::write(&segment, &damaged).unwrap();
+    let mut records = Vec::new();
+    let read = finished_records(folder.path(), &RealDisk, 0, &mut |record| {
+        records.push(record.to_vec());
+        Ok(())
+    });
+    read.unwrap();
+    assert_eq!(records, [b"one".to_vec(), b"three".to_vec()]);
+    let aside: Vec<_> = std::fs::read_dir(folder.path().join("quarantine")).unwrap().collect();
+    assert_eq!(aside.len(), 1);
+    assert_eq!(std::fs::read(aside[0].as_ref().unwrap().path()).unwrap(), damaged);
+    wal.close().unwrap();
+}
+
+#[test]
 fn checkpoints_replace_segments() {
     let disk = PowerCutDisk::new();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());

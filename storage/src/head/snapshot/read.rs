@@ -272,7 +272,7 @@ impl Snapshot {
             restored.chunks += chunks.map_err(|malformed| self.corrupt(malformed))?;
             restored.series += 1;
         }
-        shard.log.trim();
+        shard.log.release();
         *head.shards[number as usize].write() = shard;
         Ok(restored)
     }

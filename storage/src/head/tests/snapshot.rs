@@ -207,7 +207,7 @@ async fn where_nothing_can_be_written_all_stays_in_memory() {
     let segment = running.head.journal.wal().unwrap().cut().unwrap();
     let error = running.files.write_snapshot(&running.head, segment, 0).unwrap_err().to_string();
     assert!(error.contains("chunks-00000000"), "{error}");
-    assert_eq!(running.files.totals(), HeadFileTotals { failures: 1, ..HeadFileTotals::default() });
+    assert_eq!(running.files.totals(), HeadFileTotals::default());
     assert_eq!(everything(&running.head).await, before);
     std::fs::create_dir(&files).unwrap();
     running.snapshot();
@@ -283,6 +283,10 @@ async fn a_chunk_that_goes_bad_while_it_is_read_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::open(folder.path());
     write(&running.head, 0, 300);
+    // late ones stay in memory, whatever their series' other chunks do
+    let late =
+        |head: &Head| (0..40).for_each(|t| drop(append(head, "even", &[("__name__", "late")], &[(200 - t, 1.0)])));
+    late(&running.head);
     running.snapshot();
     let entries = std::fs::read_dir(folder.path().join(super::super::files::HEAD_DIR)).unwrap();
     let chunks = entries.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().contains("chunks-"));
