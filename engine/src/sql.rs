@@ -179,8 +179,9 @@ impl SqlEngine {
     /// As the store's.
     pub async fn metric_names(&self, request: SqlRequest) -> Result<Vec<String>> {
         let planning = Planning::new(self, request)?;
+        let deadline = planning.deadline;
         let names = async move { planning.scope.label_values(METRIC_NAME).await };
-        self.engine.run_until(Instant::now() + self.engine.time_allowed(None), names).await
+        self.engine.run_until(deadline, names).await
     }
 
     /// The columns of the tables of a schema, each by its name; a table that is not there is left out.
@@ -195,8 +196,9 @@ impl SqlEngine {
     ) -> Result<Vec<(String, SchemaRef)>> {
         let planning = Planning::new(self, request)?;
         let schema = schema.to_owned();
+        let deadline = planning.deadline;
         let schemas = async move { planning.session.table_schemas(&schema, tables).await };
-        self.engine.run_until(Instant::now() + self.engine.time_allowed(None), schemas).await
+        self.engine.run_until(deadline, schemas).await
     }
 
     /// Has the store look again after [`storage::Error::BlockGone`].

@@ -74,8 +74,9 @@ impl FlightSql {
     /// The tables that pass, with their columns where they are wanted. Columns are looked up for those that pass only.
     ///
     /// # Errors
-    /// As the engine's.
+    /// `RESOURCE_EXHAUSTED` where too many statements run, and the engine's.
     pub(super) async fn tables(&self, query: CommandGetTables, request: SqlRequest) -> Result<DoGet, Status> {
+        let _pass = self.admit(request.timeout).await?;
         let [table, view] = TABLE_TYPES;
         let none = Schema::empty();
         let metrics = self.sql.metric_names(request.clone()).await.map_err(status)?;
