@@ -72,12 +72,17 @@ pub async fn tsdb(State(api): State<Arc<Api>>, Scope(scope): Scope, params: Para
     Ok(success(&data, &Vec::from_iter(warnings)))
 }
 
-/// What the samples of a tenant lie within, as far as the parts that have any can tell.
+/// What the samples of a tenant lie within: its blocks, and what the head has of it, whose part cannot tell.
 async fn own_interval(api: &Arc<Api>, scope: &TenantScope) -> Result<TimeInterval, ApiError> {
     let set = select(api, scope, (Arc::from([]), TimeInterval::ALL), &Arc::from([]), None).await?;
     let parts = set.parts.iter().filter(|part| part.series_count() > 0).map(|part| part.interval());
+    let in_head = api.head.iter().flat_map(|head| head.tenants()).filter(|tenant| match scope {
+        TenantScope::Only { label, tenant: own } => tenant.external_labels.get(label) == Some(&**own),
+        _ => false,
+    });
+    let known = parts.filter(|interval| *interval != TimeInterval::ALL).chain(in_head.map(|tenant| tenant.interval));
     let together = |a: TimeInterval, b: TimeInterval| TimeInterval::new(a.mint.min(b.mint), a.maxt.max(b.maxt));
-    Ok(parts.fold(TimeInterval::new(i64::MAX, i64::MIN), together))
+    Ok(known.fold(TimeInterval::new(i64::MAX, i64::MIN), together))
 }
 
 #[derive(Default)]
