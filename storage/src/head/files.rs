@@ -121,10 +121,9 @@ impl HeadFiles {
     /// The files in the log's folder `wal`, and the newest snapshot. What cannot be used is told and passed over.
     ///
     /// # Errors
-    /// The folder cannot be created or read.
+    /// The folder cannot be read.
     pub fn open(wal: &Path) -> Result<(Self, Option<Snapshot>)> {
         let folder = wal.join(HEAD_DIR);
-        std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
         let newest = numbers(&folder, SNAPSHOT)?.into_iter().next_back();
         let snapshot = newest.and_then(|number| {
             let path = folder.join(format!("{SNAPSHOT}{number:08}"));
@@ -221,6 +220,8 @@ impl HeadFiles {
         };
         let path = self.folder.join(format!("{CHUNKS}{number:08}"));
         let written = (|| {
+            // not when it is opened: on a full disk a head does without files
+            std::fs::create_dir_all(&self.folder)?;
             let mut file = File::create(&path)?;
             let mut checksum = 0;
             for (_, _, content) in &segments {
@@ -269,6 +270,7 @@ impl HeadFiles {
     pub fn write_snapshot(&self, head: &Head, segment: SegmentNumber, log_end: u64) -> Result<()> {
         head.shards.iter().for_each(|shard| shard.write().log.seal());
         self.move_full(head)?;
+        std::fs::create_dir_all(&self.folder).map_err(|error| Error::io(&self.folder, error))?;
         let unfinished = self.folder.join(format!("{SNAPSHOT}{segment:08}{UNFINISHED}"));
         let path = self.folder.join(format!("{SNAPSHOT}{segment:08}"));
         let written = snapshot::write(head, segment, &unfinished).inspect_err(|_| {
@@ -292,9 +294,12 @@ impl HeadFiles {
     }
 }
 
-/// The numbers of the files whose names begin with `prefix`, ascending.
+/// The numbers of the files whose names begin with `prefix`, ascending; none where there is no folder.
 fn numbers(folder: &Path, prefix: &str) -> Result<BTreeSet<u64>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))?;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries.map_err(|error| Error::io(folder, error))?,
+    };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     Ok(names.filter_map(|name| name.strip_prefix(prefix)?.parse().ok()).collect())
 }

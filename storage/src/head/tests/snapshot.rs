@@ -54,7 +54,10 @@ impl Running {
         self.head.journal.wal().unwrap().close().unwrap();
         let bare = tempfile::tempdir().unwrap();
         copy(folder, bare.path());
-        std::fs::remove_dir_all(bare.path().join(super::super::files::HEAD_DIR)).unwrap();
+        let files = bare.path().join(super::super::files::HEAD_DIR);
+        if files.exists() {
+            std::fs::remove_dir_all(files).unwrap();
+        }
         let alone = Self::open(bare.path());
         (Self::open(folder), Self { own: Some(bare), ..alone })
     }
@@ -203,13 +206,13 @@ async fn where_nothing_can_be_written_all_stays_in_memory() {
     write(&running.head, 0, 300);
     let before = everything(&running.head).await;
     let files = folder.path().join(super::super::files::HEAD_DIR);
-    std::fs::remove_dir_all(&files).unwrap();
+    std::fs::write(&files, "no folder").unwrap();
     let segment = running.head.journal.wal().unwrap().cut().unwrap();
     let error = running.files.write_snapshot(&running.head, segment, 0).unwrap_err().to_string();
     assert!(error.contains("chunks-00000000"), "{error}");
     assert_eq!(running.files.totals(), HeadFileTotals::default());
     assert_eq!(everything(&running.head).await, before);
-    std::fs::create_dir(&files).unwrap();
+    std::fs::remove_file(&files).unwrap();
     running.snapshot();
     assert_eq!(everything(&running.head).await, before);
     running.close();
