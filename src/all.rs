@@ -34,7 +34,9 @@ pub fn run(flags: &AllFlags, flag_values: BTreeMap<String, String>) -> anyhow::R
     let data_dir = DataDir::open(&flags.data_dir)?;
     if flags.sample {
         let blocks = data_dir.add_sample()?;
-        tracing::info!(blocks, "sample blocks added");
+        if blocks > 0 {
+            tracing::info!(blocks, "sample blocks added");
+        }
     }
     let compacts = flags.compact.compact && !flags.compact.no_compact;
     let (own, bucket) = match configured {
