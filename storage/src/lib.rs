@@ -16,6 +16,7 @@ pub mod head;
 pub mod index;
 mod mmap;
 pub mod model;
+mod pieces;
 pub mod replicate;
 pub mod schema;
 pub mod shipper;

@@ -183,14 +183,13 @@ impl ChunkLog {
 
     /// Reads a segment from the file from now on, and frees its memory; nothing where its chunks are gone.
     pub fn move_to_file(&mut self, number: u32, filed: FiledSegment) {
-        let Segments { full_bytes, .. } = self.in_order;
         if let Some(segment) = self.in_order.get_mut(number)
             && let Content::Full(bytes) = &segment.content
             && bytes.len() == filed.len
         {
-            let left = full_bytes - bytes.len();
+            let len = filed.len;
             segment.content = Content::Filed(filed);
-            self.in_order.full_bytes = left;
+            self.in_order.full_bytes -= len;
         }
     }
 

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use super::chunk_log::FiledSegment;
 use super::snapshot::{self, Snapshot};
 use crate::error::{Error, Result};
 use crate::mmap::map_file;
+use crate::pieces::read_pieces;
 use crate::wal::SegmentNumber;
 
 /// The folder within that of the log. A Prometheus that goes on with the log passes it over.
@@ -34,8 +35,6 @@ const SNAPSHOT: &str = "snapshot-";
 const UNFINISHED: &str = ".tmp";
 /// Full segments that are worth a file.
 const MOVE_BYTES: usize = 16 << 20;
-/// Bytes of a file that are checked at once.
-const CHECKED_BYTES: usize = 256 << 10;
 /// Bytes of a file of chunks at which another one begins.
 const FILE_BYTES: usize = 64 << 20;
 
@@ -57,17 +56,8 @@ impl ChunkFile {
 
     /// Compares the whole of it with its checksum. It is read for that, not paged in: few of its chunks will be asked for.
     pub fn check(&self) -> Result<()> {
-        let io = |error| Error::io(&self.path, error);
-        let mut file = File::open(&self.path).map_err(io)?;
-        let (mut buffer, mut checksum) = (vec![0; CHECKED_BYTES], 0);
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(len) => checksum = crc32c::crc32c_append(checksum, &buffer[..len]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io(error)),
-            }
-        }
+        let mut checksum = 0;
+        read_pieces(&self.path, |piece| checksum = crc32c::crc32c_append(checksum, piece))?;
         match checksum == self.checksum {
             true => Ok(()),
             false => Err(self.corrupt(0, "checksum of the file")),
@@ -109,9 +99,9 @@ pub struct HeadFiles {
 struct State {
     next: u32,
     files: BTreeMap<u32, Arc<ChunkFile>>,
-    /// Files that the newest snapshot names.
-    named: BTreeSet<u32>,
-    /// Where the log ended at the newest snapshot.
+    /// Bytes that a replay read: they were written before the log was opened, and are in no snapshot either.
+    replayed_bytes: u64,
+    /// Where the log ended at the newest snapshot that was written since.
     log_end: u64,
     snapshot_bytes: u64,
     failures: u64,
@@ -141,12 +131,10 @@ impl HeadFiles {
         let mut state = self.state.lock();
         if let Some(snapshot) = used {
             state.files = snapshot.files().map(|file| (file.number, Arc::clone(file))).collect();
-            state.named = state.files.keys().copied().collect();
             state.snapshot_bytes = snapshot.size();
         }
-        // as if what was read had been written since
-        state.log_end = 0_u64.wrapping_sub(replayed_bytes);
-        let kept: BTreeSet<u32> = state.named.clone();
+        state.replayed_bytes = replayed_bytes;
+        let kept = state.files.keys().copied().collect();
         drop(state);
         let newest = used.map(Snapshot::segment);
         self.remove_others(&kept, newest);
@@ -251,7 +239,8 @@ impl HeadFiles {
     /// Bytes by which the log grew since the last snapshot, up to `log_end`.
     #[must_use]
     pub fn log_since_snapshot(&self, log_end: u64) -> u64 {
-        log_end.wrapping_sub(self.state.lock().log_end)
+        let state = self.state.lock();
+        state.replayed_bytes + log_end.saturating_sub(state.log_end)
     }
 
     /// Whether the log grew by `log_bytes` or more since the last snapshot, up to `log_end`, and by twice what that takes up: one that is
@@ -283,11 +272,9 @@ impl HeadFiles {
         // nobody writes a file while others are removed
         let _alone = self.moving.lock();
         let mut state = self.state.lock();
-        state.named = written.files;
-        (state.log_end, state.snapshot_bytes) = (log_end, written.bytes);
-        let State { files, named, .. } = &mut *state;
-        files.retain(|number, file| named.contains(number) || Arc::strong_count(file) > 1);
-        let kept = files.keys().copied().collect();
+        (state.replayed_bytes, state.log_end, state.snapshot_bytes) = (0, log_end, written.bytes);
+        state.files.retain(|number, file| written.files.contains(number) || Arc::strong_count(file) > 1);
+        let kept = state.files.keys().copied().collect();
         drop(state);
         self.remove_others(&kept, Some(segment));
         Ok(())

@@ -1,17 +1,13 @@
 //! Hashes of a block's files, which `meta.json` lists where somebody wants them: Thanos's compactor does not fetch a file again that
 //! it has with the same hash.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::Path;
 
 use ring::digest::{Context, SHA256};
 
 use crate::block::meta::FileHash;
-use crate::error::{Error, Result};
-
-/// Bytes that are read at once.
-const BUFFER_BYTES: usize = 1 << 16;
+use crate::error::Result;
+use crate::pieces::read_pieces;
 
 /// How files are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,22 +28,13 @@ impl HashFunction {
     /// The hash of a file's bytes.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read.
+    /// [`Error::Io`](crate::Error::Io) where it cannot be read.
     pub(super) fn of_file(self, path: &Path) -> Result<FileHash> {
-        let digest = || -> std::io::Result<_> {
-            let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
-            let mut context = match self {
-                Self::Sha256 => Context::new(&SHA256),
-            };
-            let mut bytes = vec![0; BUFFER_BYTES];
-            loop {
-                match file.read(&mut bytes)? {
-                    0 => return Ok(context.finish()),
-                    read => context.update(&bytes[..read]),
-                }
-            }
+        let mut context = match self {
+            Self::Sha256 => Context::new(&SHA256),
         };
-        let digest = digest().map_err(|error| Error::io(path, error))?;
+        read_pieces(path, |piece| context.update(piece))?;
+        let digest = context.finish();
         let value = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(FileHash { func: self.name().to_owned(), value })
     }

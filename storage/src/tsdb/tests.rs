@@ -12,6 +12,7 @@ use futures::TryStreamExt;
 use super::*;
 use crate::chunk::decode;
 use crate::clock::ManualClock;
+use crate::head::tests::golden::copy as copy_all;
 use crate::head::{FloatSample, SeriesWrite};
 use crate::model::{Labels, MatchOp, Matcher, SampleBuffer, TimeInterval};
 use crate::schema::SeriesColumns;
@@ -336,17 +337,4 @@ async fn count(tsdb: &Tsdb) -> Vec<(String, i64, u64)> {
     }
     all.sort_unstable();
     all
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }

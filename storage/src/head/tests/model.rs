@@ -127,11 +127,16 @@ fn with_log(folder: &Path) -> (Head, HeadReplay) {
         adopted: &[],
     };
     let replay = head.replay(sources, &RealDisk).unwrap();
+    attach_log(&head, folder, &replay);
+    (head, replay)
+}
+
+/// Has the head write to the log in `folder` after a replay of it.
+pub(super) fn attach_log(head: &Head, folder: &Path, replay: &HeadReplay) {
     let sync = SyncPolicy::Never;
     let settings = WalSettings { segment_bytes: 32 << 10, sync, ..WalSettings::default() };
     let wal = Wal::open(folder, Arc::new(RealDisk), settings, replay.wal.next_segment).unwrap();
     assert!(head.attach(Arc::new(wal)));
-    (head, replay)
 }
 
 pub(super) async fn blocks(folder: &Path) -> Samples {

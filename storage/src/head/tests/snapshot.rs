@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
-use super::model::{Op, append_one, blocks, cut, ops, settings};
+use super::golden::copy;
+use super::model::{Op, append_one, attach_log, blocks, cut, ops, settings};
 use super::read::{Samples, read_all, union};
 use super::*;
 use crate::model::TenantScope;
-use crate::wal::{RealDisk, SyncPolicy, Wal, WalSettings};
+use crate::wal::RealDisk;
 
 /// A head with its log and files, as a process has them.
 struct Running {
@@ -36,10 +37,7 @@ impl Running {
         };
         let replay = head.replay(sources, &RealDisk).unwrap();
         files.begin(snapshot.as_ref().filter(|_| replay.restored.is_some()), replay.wal.bytes);
-        let sync = SyncPolicy::Never;
-        let settings = WalSettings { segment_bytes: 32 << 10, sync, ..WalSettings::default() };
-        let wal = Wal::open(folder, Arc::new(RealDisk), settings, replay.wal.next_segment).unwrap();
-        assert!(head.attach(Arc::new(wal)));
+        attach_log(&head, folder, &replay);
         Self { head, files, replay, own: None }
     }
 
@@ -65,19 +63,6 @@ impl Running {
     fn close(self) {
         let _folder = self.own;
         self.head.journal.wal().unwrap().close().unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
     }
 }
 
