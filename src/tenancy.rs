@@ -6,11 +6,9 @@ use compat::tenant::{
 };
 use compat::web::Protocol;
 use http::HeaderName;
+use storage::head::TENANT_LABEL;
 
 use crate::flags::{CertificateTenant, IngestFlags, TenancyFlags};
-
-/// The label that holds the tenant in Thanos.
-const TENANT_LABEL: &str = "tenant_id";
 
 /// How writes name their tenant.
 ///
